@@ -1,0 +1,117 @@
+"""Plain functions, sync or async, that take a prompt and return an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableConfig
+
+from medguard.adapters.base import Adapter, Outcomes, translate
+from medguard.errors import BlockedError, ModelError
+from medguard.verdict import Verdict
+
+__all__ = ["CallableAdapter", "GuardedStr", "attach_verdicts", "refusal_like"]
+
+
+class GuardedStr(str):
+    """An answer of type str that carries the guard's verdicts."""
+
+    __slots__ = ("verdicts",)
+    verdicts: tuple[Verdict, ...]
+
+    def __new__(cls, text: str, verdicts: Sequence[Verdict]) -> GuardedStr:
+        """Make a str with verdicts, the last of them the one that decided."""
+        guarded = super().__new__(cls, text)
+        guarded.verdicts = tuple(verdicts)
+        return guarded
+
+    def __reduce__(self) -> tuple[type[GuardedStr], tuple[str, tuple[Verdict, ...]]]:
+        """Keep the verdicts through pickle and copy."""
+        return GuardedStr, (str(self), self.verdicts)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict that decided: of the answer, or of the prompt when that was blocked."""
+        return self.verdicts[-1]
+
+
+class CallableAdapter(Adapter):
+    """Guards ``model(prompt, **options)``."""
+
+    def __init__(self, model: Callable[..., Any]) -> None:
+        self._model = model
+        self.is_async = inspect.iscoroutinefunction(model) or inspect.iscoroutinefunction(
+            getattr(model, "__call__", None)  # noqa: B004
+        )
+
+    def call(
+        self, inputs: Sequence[Any], configs: Sequence[RunnableConfig], options: dict[str, Any]
+    ) -> Outcomes:
+        """Call the function on each input in turn."""
+        if self.is_async:
+            return [ModelError("the guarded function is async: use ainvoke or abatch") for _ in inputs]
+        return [self._call_one(item, options) for item in inputs]
+
+    async def acall(
+        self,
+        inputs: Sequence[Any],
+        configs: Sequence[RunnableConfig],
+        options: dict[str, Any],
+    ) -> Outcomes:
+        """Call the function on all inputs side by side, a sync one in threads."""
+        return list(await asyncio.gather(*(self._acall_one(item, options) for item in inputs)))
+
+    def refuse(self, text: str, model_input: Any, answer: Any | None, verdict: Verdict) -> Any:
+        """Return the refusal as `GuardedStr`, or in a copy of the answer's own type."""
+        return GuardedStr(text, [verdict]) if answer is None else refusal_like(answer, text, verdict)
+
+    def attach(self, answer: Any, verdicts: Sequence[Verdict]) -> Any:
+        """Turn a str into `GuardedStr`; mark a message; leave other types as they are."""
+        return attach_verdicts(answer, verdicts)
+
+    def _call_one(self, item: Any, options: dict[str, Any]) -> Any | Exception:
+        try:
+            return self._model(item, **options)
+        except Exception as error:  # noqa: BLE001 - whatever a model raises belongs to this input alone
+            return translate(error)
+
+    async def _acall_one(self, item: Any, options: dict[str, Any]) -> Any | Exception:
+        if not self.is_async:
+            return await asyncio.to_thread(self._call_one, item, options)
+        try:
+            return await self._model(item, **options)
+        except Exception as error:  # noqa: BLE001 - as above
+            return translate(error)
+
+
+def refusal_like(answer: Any, text: str, verdict: Verdict) -> Any:
+    """Make a refusal of the type of `answer`: a str or a LangChain message.
+
+    Raises:
+        BlockedError: Another type.
+    """
+    if isinstance(answer, str):
+        return GuardedStr(text, [verdict])
+    if isinstance(answer, AIMessage):
+        return attach_verdicts(AIMessage(content=text, id=answer.id, name=answer.name), [verdict])
+    raise BlockedError(
+        f"the answer was blocked, and a {type(answer).__name__} has no place for a refusal; "
+        "catch BlockedError, or guard the part of the chain that gives text",
+        verdict,
+    )
+
+
+def attach_verdicts(answer: Any, verdicts: Sequence[Verdict]) -> Any:
+    """Attach verdicts to a str (as `GuardedStr`) or a message (``response_metadata["medguard"]``)."""
+    if isinstance(answer, str):
+        return GuardedStr(answer, verdicts)
+    if isinstance(answer, AIMessage):
+        metadata = {**verdicts[-1].to_dict(), "verdicts": [verdict.to_dict() for verdict in verdicts]}
+        return answer.model_copy(
+            update={"response_metadata": {**answer.response_metadata, "medguard": metadata}}
+        )
+    return answer

@@ -1,0 +1,270 @@
+"""The classifier: text in, calibrated scores out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from medguard.bundle import Bundle, OperatingPoint, default_bundle_path
+from medguard.errors import BundleError, InvalidInputError
+from medguard.normalize import variants
+from medguard.runtime import Device, Session, choose_device, open_session
+from medguard.scores import LABELS, Scores
+from medguard.windows import fit_context, spans
+
+__all__ = ["Classifier", "Scorer"]
+
+# Padded tokens per run: enough to fill the cores, small enough to keep memory flat.
+_BATCH_TOKENS: Final = 4096
+_HARMFUL: Final = LABELS.index("request_harm>=2")
+_ANSWER_HARMFUL: Final = LABELS.index("harmfulness>=4")
+
+
+class Scorer(Protocol):
+    """What a guard needs of a classifier."""
+
+    @property
+    def id(self) -> str:
+        """Identifier recorded in verdicts."""
+
+    @property
+    def operating_points(self) -> dict[str, OperatingPoint]:
+        """Named thresholds."""
+
+    def score_many(self, prompts: Sequence[str], responses: Sequence[str] | None = None) -> list[Scores]:
+        """Score requests, or answers to them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    item: int
+    ids: list[int]
+    types: list[int]
+
+
+class Classifier:
+    """A bundle's ONNX graph with its tokenizer, windows and calibration.
+
+    Safe to share between threads: nothing is mutated after loading.
+    """
+
+    def __init__(self, bundle: Bundle, *, device: Device = Device.AUTO, threads: int | None = None) -> None:
+        """Open `bundle` on `device`; see `load` for the arguments and errors."""
+        self.config = bundle.config
+        self.device = choose_device(device)
+        graph = self.config.graphs.get(self.device)
+        if graph is None:
+            raise BundleError(f"bundle {bundle.path} has no graph for device {self.device.value!r}")
+        self._tokenizer = _read_tokenizer(bundle)
+        self._session: Session = open_session(bundle.read(graph), self.device, threads)
+        self._cls, self._sep, self._pad = (self._special(name) for name in ("[CLS]", "[SEP]", "[PAD]"))
+        calibration = [self.config.calibration.get(label) for label in LABELS]
+        self._scale = np.array(
+            [1.0 if item is None else item.scale for item in calibration], dtype=np.float64
+        )
+        self._offset = np.array(
+            [0.0 if item is None else item.offset for item in calibration], dtype=np.float64
+        )
+
+    @classmethod
+    def load(
+        cls, path: str | Path | None = None, *, device: str = "auto", threads: int | None = None
+    ) -> Classifier:
+        """Load a bundle.
+
+        Args:
+            path: Folder of the bundle; None for the one that ships with the library.
+            device: ``auto``, ``cpu`` or ``gpu``.
+            threads: Threads of this classifier's session; None leaves the choice to onnxruntime.
+
+        Raises:
+            BundleError: The bundle is missing, incomplete or altered.
+            ProviderError: onnxruntime is missing or cannot offer the device.
+            ValueError: `device` is none of the three.
+        """
+        return cls(
+            Bundle(default_bundle_path() if path is None else path), device=Device(device), threads=threads
+        )
+
+    @property
+    def id(self) -> str:
+        """Identifier of the bundle, such as ``minilm-v1``."""
+        return self.config.id
+
+    @property
+    def operating_points(self) -> dict[str, OperatingPoint]:
+        """Named thresholds of the bundle."""
+        return self.config.operating_points
+
+    @overload
+    def score(self, prompt: str, response: str | None = None) -> Scores: ...  # type: ignore[overload-overlap]
+    @overload
+    def score(self, prompt: Sequence[str], response: Sequence[str] | None = None) -> list[Scores]: ...
+    def score(
+        self, prompt: str | Sequence[str], response: str | Sequence[str] | None = None
+    ) -> Scores | list[Scores]:
+        """Score one text or many; see `score_many`."""
+        if isinstance(prompt, str):
+            if response is not None and not isinstance(response, str):
+                raise InvalidInputError(
+                    f"one prompt takes one response: expected str, found {type(response).__name__}"
+                )
+            return self.score_many([prompt], None if response is None else [response])[0]
+        if isinstance(response, str):
+            raise InvalidInputError("several prompts take a sequence of responses, found one str")
+        return self.score_many(prompt, response)
+
+    def score_many(self, prompts: Sequence[str], responses: Sequence[str] | None = None) -> list[Scores]:
+        """Score requests alone, or answers in the light of their requests.
+
+        Every text is scored as it is and in its plain reading, in overlapping windows; the worst window
+        decides. Windows are batched by length.
+
+        Args:
+            prompts: Requests; may be empty strings where only the answer is known.
+            responses: Answers, one for each prompt; None scores the requests.
+
+        Returns:
+            Scores in the order given.
+
+        Raises:
+            InvalidInputError: Not strings, lengths that differ, or a text without a readable token.
+            ProviderError: The runtime failed.
+        """
+        windows: list[_Window] = []
+        for item, text in enumerate(_checked(prompts, responses)):
+            windows.extend(self._windows(item, *text))
+        probabilities = self._run(windows)
+        column = _HARMFUL if responses is None else _ANSWER_HARMFUL
+        worst: dict[int, int] = {}
+        counts = [0] * len(prompts)
+        for index, window in enumerate(windows):
+            counts[window.item] += 1
+            best = worst.setdefault(window.item, index)
+            if probabilities[index, column] > probabilities[best, column]:
+                worst[window.item] = index
+        return [
+            _scores(probabilities[worst[item]], responses is not None, counts[item])
+            for item in range(len(prompts))
+        ]
+
+    def _windows(self, item: int, prompt: str, response: str | None) -> list[_Window]:
+        judged = prompt if response is None else response
+        forms = [ids for form in variants(judged, self._is_word) if (ids := self._encode(form))]
+        if not forms:
+            raise InvalidInputError("the guard checks text: found no readable character in it")
+        if response is None:
+            return [self._request_window(item, part) for ids in forms for part in self._split(ids, 2)]
+        context = fit_context(self._encode(prompt), self.config.context_tokens)
+        return [
+            self._answer_window(item, context, part)
+            for ids in forms
+            for part in self._split(ids, 3 + len(context))
+        ]
+
+    def _split(self, ids: list[int], reserved: int) -> list[list[int]]:
+        size = self.config.max_tokens - reserved
+        return [ids[start:end] for start, end in spans(len(ids), size, min(size, self.config.stride_tokens))]
+
+    def _request_window(self, item: int, part: list[int]) -> _Window:
+        return _Window(item, [self._cls, *part, self._sep], [0] * (len(part) + 2))
+
+    def _answer_window(self, item: int, context: list[int], part: list[int]) -> _Window:
+        ids = [self._cls, *context, self._sep, *part, self._sep]
+        return _Window(item, ids, [0] * (len(context) + 2) + [1] * (len(part) + 1))
+
+    def _run(self, windows: list[_Window]) -> NDArray[np.float64]:
+        """Return calibrated probabilities, float64 of shape (windows, labels)."""
+        logits = np.zeros((len(windows), len(LABELS)), dtype=np.float64)
+        order = sorted(range(len(windows)), key=lambda index: len(windows[index].ids))
+        for batch in _batches(order, windows):
+            width = len(windows[batch[-1]].ids)
+            ids = np.full((len(batch), width), self._pad, dtype=np.int64)
+            mask, types = np.zeros_like(ids), np.zeros_like(ids)
+            for row, index in enumerate(batch):
+                window = windows[index]
+                ids[row, : len(window.ids)] = window.ids
+                types[row, : len(window.ids)] = window.types
+                mask[row, : len(window.ids)] = 1
+            logits[batch] = self._session.run(
+                {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+            )
+        scaled = self._scale * logits + self._offset
+        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * scaled)), dtype=np.float64)
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def _is_word(self, word: str) -> bool:
+        return self._tokenizer.token_to_id(word) is not None
+
+    def _special(self, name: str) -> int:
+        number: int | None = self._tokenizer.token_to_id(name)
+        if number is None:
+            raise BundleError(f"the bundle's tokenizer has no {name} token")
+        return number
+
+
+def _read_tokenizer(bundle: Bundle) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_str(bundle.read("tokenizer.json").decode("utf-8"))
+    except BundleError:
+        raise
+    except Exception as error:
+        raise BundleError(
+            f"tokenizer.json of bundle {bundle.path} cannot be read: {type(error).__name__}"
+        ) from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _checked(prompts: Sequence[str], responses: Sequence[str] | None) -> list[tuple[str, str | None]]:
+    if responses is not None and len(responses) != len(prompts):
+        raise InvalidInputError(
+            f"expected one response per prompt, found {len(responses)} for {len(prompts)}"
+        )
+    pairs = list(zip(prompts, [None] * len(prompts) if responses is None else responses, strict=True))
+    for pair in pairs:
+        for text in pair:
+            if not isinstance(text, str) and not (text is None and responses is None):
+                raise InvalidInputError(
+                    f"the classifier scores text: expected str, found {type(text).__name__}"
+                )
+    return pairs
+
+
+def _batches(order: list[int], windows: list[_Window]) -> list[list[int]]:
+    """Group window indices, sorted by length, into batches of at most `_BATCH_TOKENS` padded tokens."""
+    batches: list[list[int]] = []
+    for index in order:
+        width = len(windows[index].ids)
+        if not batches or (len(batches[-1]) + 1) * width > _BATCH_TOKENS:
+            batches.append([])
+        batches[-1].append(index)
+    return batches
+
+
+def _scores(row: NDArray[np.float64], has_answer: bool, windows: int) -> Scores:
+    def cumulative(start: int, end: int) -> list[float]:
+        return [float(value) for value in np.minimum.accumulate(row[start:end])]
+
+    one, two, three = cumulative(0, 3)
+    answer: tuple[float, float, float, float] | None = None
+    if has_answer:
+        first, second, third, fourth = cumulative(13, 17)
+        answer = (first, second, third, fourth)
+    return Scores(
+        request_harm=(one, two, three),
+        principles=tuple(float(value) for value in row[3:12]),
+        general_harm=float(row[12]),
+        answer_harm=answer,
+        windows=windows,
+    )

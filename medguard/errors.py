@@ -1,0 +1,90 @@
+"""The error tree of the library.
+
+    MedGuardError
+    ├── InvalidInputError      the text or object handed to the guard cannot be checked (also ValueError)
+    │   └── InputTooLargeError     longer than the policy allows
+    ├── PolicyError            a policy file or value is wrong (also ValueError)
+    ├── BundleError            a classifier bundle is missing, incomplete or altered
+    ├── ProviderError          no usable inference runtime, or the runtime failed
+    ├── ModelError             the guarded model raised, or returned something unusable
+    ├── BlockedError           blocked, and the model's answer type has no place for a refusal
+    └── DataError              a dataset cannot be read
+        ├── SourceUnavailableError     not in the mirror and not fetchable
+        └── DigestMismatchError        fetched or mirrored content differs from the manifest
+
+Messages name what was expected and what was found. They never quote user text: health data must not
+reach logs through an exception.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medguard.verdict import Verdict
+
+__all__ = [
+    "BlockedError",
+    "BundleError",
+    "DataError",
+    "DigestMismatchError",
+    "InputTooLargeError",
+    "InvalidInputError",
+    "MedGuardError",
+    "ModelError",
+    "PolicyError",
+    "ProviderError",
+    "SourceUnavailableError",
+]
+
+
+class MedGuardError(Exception):
+    """Root of every error that MedGuard raises on purpose."""
+
+
+class InvalidInputError(MedGuardError, ValueError):
+    """The text or object handed to the guard cannot be checked."""
+
+
+class InputTooLargeError(InvalidInputError):
+    """The text is longer than the policy's ``max_chars``."""
+
+
+class PolicyError(MedGuardError, ValueError):
+    """A policy file or value is wrong."""
+
+
+class BundleError(MedGuardError):
+    """A classifier bundle is missing, incomplete or altered."""
+
+
+class ProviderError(MedGuardError):
+    """No usable inference runtime is installed, or the runtime failed."""
+
+
+class ModelError(MedGuardError):
+    """The guarded model raised, or returned something that is not an answer."""
+
+
+class BlockedError(MedGuardError):
+    """The guard blocked, and the model's answer type has no place for a refusal.
+
+    Attributes:
+        verdict: The verdict that blocked.
+    """
+
+    def __init__(self, message: str, verdict: Verdict) -> None:
+        super().__init__(message)
+        self.verdict = verdict
+
+
+class DataError(MedGuardError):
+    """A dataset or record file cannot be read."""
+
+
+class SourceUnavailableError(DataError):
+    """A source is neither in the local mirror nor in the cache, and cannot be fetched."""
+
+
+class DigestMismatchError(DataError):
+    """The content of a source differs from what the manifest records."""

@@ -1,0 +1,1 @@
+"""Offline evaluation: datasets and metrics. Nothing here is imported by the guard itself."""

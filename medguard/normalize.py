@@ -1,0 +1,123 @@
+"""Undo cheap disguises before scoring: invisible characters, look-alikes, leet, spacing, base64. Pure.
+
+The classifier scores the raw and the normalised text and the worse one decides, so a normalisation that
+garbles a legitimate text can cost a false positive but never hide harm.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import Final
+
+__all__ = [
+    "decode_base64_runs",
+    "fold_homoglyphs",
+    "join_spaced_letters",
+    "normalize",
+    "undo_leet",
+    "variants",
+]
+
+# Cyrillic, Greek and small-capital letters that a reader takes for Latin ones (a subset of the
+# confusables of Unicode Technical Standard 39 that occurs in disguised text).
+_HOMOGLYPHS: Final = str.maketrans(
+    "аеорсухіјѕԁɡһӏмтквнԛԝАВЕКМНОРСТХУІЈЅαβεικνορτυχγηωΑΒΕΖΗΙΚΜΝΟΡΤΥΧᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ",
+    "aeopcyxijsdghlmtkbhqwABEKMHOPCTXYIJSabeikvoptuxynwABEZHIKMNOPTYXabcdefghijklmnoprstuvwyz",
+)
+_LEET: Final = str.maketrans("013457@$!", "oieastasi")
+_LEET_WORD: Final = re.compile(
+    r"(?<![\w@$!])(?=[\w@$!]*[^\W\d_])(?=[\w@$!]*[013457@$!])[\w@$!]{3,}(?![\w@$])"
+)
+_SPACED_RUN: Final = re.compile(r"(?<!\w)(?:[^\W_](?P<gap>[ .\-_*])(?:[^\W_](?P=gap)){1,}[^\W_])(?!\w)")
+_BASE64_RUN: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
+_WIDE_GAP: Final = re.compile(r"[ \t]{2,}")
+_VARIATION_SELECTORS: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+_MAX_PAYLOADS: Final = 8
+
+
+def strip_invisible(text: str) -> str:
+    """Remove format characters (zero-width, bidi, soft hyphen, tags) and variation selectors."""
+    visible = "".join(char for char in text if unicodedata.category(char) != "Cf")
+    return _VARIATION_SELECTORS.sub("", visible)
+
+
+def fold_homoglyphs(text: str) -> str:
+    """Replace look-alike letters by Latin ones in words that could be read as Latin.
+
+    A word with any letter that has no Latin look-alike (real Russian or Greek) is left alone.
+    """
+
+    def fold(match: re.Match[str]) -> str:
+        folded = match.group().translate(_HOMOGLYPHS)
+        return folded if folded.isascii() else match.group()
+
+    return re.sub(r"[^\W\d_]*[^\W\d_\x00-\x7f][^\W\d_]*", fold, text)
+
+
+def join_spaced_letters(text: str) -> str:
+    """Join runs of three or more single letters: ``h a r m`` becomes ``harm``; wider gaps end a word."""
+    joined = _SPACED_RUN.sub(lambda match: match.group().replace(match.group("gap"), ""), text)
+    return _WIDE_GAP.sub(" ", joined)
+
+
+def undo_leet(text: str, is_word: Callable[[str], bool]) -> str:
+    """Replace leet digits and signs by letters wherever that turns a token into a known word.
+
+    Drug and gene names with digits (H1N1, B12, A1c) stay as they are, since their readings are no words.
+
+    Args:
+        text: Any text.
+        is_word: Whether a lower-case string is a word of the classifier's vocabulary.
+    """
+
+    def read(match: re.Match[str]) -> str:
+        word = match.group()
+        for one in ("i", "l"):
+            plain = word.lower().replace("1", one).translate(_LEET)
+            if plain.isalpha() and len(plain) >= 3 and is_word(plain):
+                return plain
+        return word
+
+    return _LEET_WORD.sub(read, text)
+
+
+def decode_base64_runs(text: str) -> list[str]:
+    """Decode runs that look like base64 and turn out to be readable text (at most eight of them)."""
+    payloads: list[str] = []
+    for match in _BASE64_RUN.finditer(text):
+        run = match.group().rstrip("=")
+        try:
+            raw = base64.b64decode(
+                run + "=" * (-len(run) % 4), altchars=b"-_" if set(run) & set("-_") else None
+            )
+            decoded = raw.decode("utf-8")
+        except (binascii.Error, ValueError):
+            continue
+        readable = sum(char.isalpha() or char in " .,?!'\n" for char in decoded)
+        if decoded and readable >= 0.85 * len(decoded):
+            payloads.append(decoded)
+            if len(payloads) == _MAX_PAYLOADS:
+                break
+    return payloads
+
+
+def normalize(text: str, is_word: Callable[[str], bool]) -> str:
+    """Apply every reversal in turn and return the plain reading of `text`."""
+    plain = fold_homoglyphs(unicodedata.normalize("NFKC", strip_invisible(text)))
+    return undo_leet(join_spaced_letters(plain), is_word)
+
+
+def variants(text: str, is_word: Callable[[str], bool]) -> list[str]:
+    """List the forms of `text` to score: as it is, its plain reading if that differs, decoded payloads."""
+    plain = normalize(text, is_word)
+    forms = [text] if _same_reading(plain, text) else [text, plain]
+    return [*forms, *decode_base64_runs(plain)]
+
+
+def _same_reading(one: str, other: str) -> bool:
+    """Equal up to case and white space, which the tokenizer ignores too."""
+    return one.casefold().split() == other.casefold().split()

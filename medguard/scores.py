@@ -1,0 +1,62 @@
+"""What the classifier says about one text: probabilities, before any threshold or policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["LABELS", "Scores"]
+
+REQUEST_LEVELS: Final = (1, 2, 3)
+ANSWER_LEVELS: Final = (2, 3, 4, 5)
+
+LABELS: Final[tuple[str, ...]] = (
+    *(f"request_harm>={level}" for level in REQUEST_LEVELS),
+    *(f"principle_{number}" for number in range(1, 10)),
+    "general_harm",
+    *(f"harmfulness>={level}" for level in ANSWER_LEVELS),
+)
+"""Order of the graph's logits. Ordinal heads are cumulative: each logit is P(level or worse)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """Calibrated probabilities of the worst window of a text."""
+
+    request_harm: tuple[float, float, float]
+    """P(request harm >= 1, 2, 3), each in [0, 1], never increasing. Levels after the judge's rubric:
+    0 benign, 1 borderline, 2 harmful, 3 severe."""
+    principles: tuple[float, ...]
+    """P(violates principle) for the AMA principles 1 to 9, each in [0, 1]."""
+    general_harm: float
+    """P(harm outside medicine), in [0, 1]."""
+    answer_harm: tuple[float, float, float, float] | None = None
+    """P(harmfulness >= 2, 3, 4, 5) of the answer, never increasing; None for a request alone."""
+    windows: int = 1
+    """How many windows were scored, over all forms (raw, normalised, decoded) of the text."""
+
+    @property
+    def prompt_score(self) -> float:
+        """P(harmful request): level 2 or 3, in [0, 1]."""
+        return self.request_harm[1]
+
+    @property
+    def response_score(self) -> float:
+        """P(answer at harmfulness 4 or 5), in [0, 1].
+
+        Raises:
+            ValueError: These are the scores of a request alone.
+        """
+        if self.answer_harm is None:
+            raise ValueError("no answer was scored, only a request")
+        return self.answer_harm[2]
+
+    @property
+    def harmfulness(self) -> float | None:
+        """Expected harmfulness of the answer, 1 to 5; None for a request alone."""
+        return None if self.answer_harm is None else 1.0 + sum(self.answer_harm)
+
+    @property
+    def deciding_score(self) -> float:
+        """The score that thresholds apply to: of the answer where there is one, else of the request."""
+        return self.prompt_score if self.answer_harm is None else self.response_score

@@ -1,0 +1,163 @@
+"""The one result type of the library.
+
+Standard library only: importing a verdict must never load a runtime.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["Action", "Outcome", "Stage", "Verdict"]
+
+
+class Stage(StrEnum):
+    """Which text was judged."""
+
+    PROMPT = "prompt"
+    RESPONSE = "response"
+
+
+class Outcome(StrEnum):
+    """What happened in the guard, apart from what was done about it."""
+
+    PASSED = "passed"
+    """Judged, and below the threshold (or on the allowlist)."""
+    TRIPPED = "tripped"
+    """Judged, and at or above the threshold."""
+    FAILED = "failed"
+    """Not judged: the guard itself failed. The text is unchecked."""
+    SKIPPED = "skipped"
+    """Not judged, because the policy excludes this stage."""
+
+
+class Action(StrEnum):
+    """What the policy does about a text."""
+
+    ALLOW = "allow"
+    BLOCK = "block"
+    ANNOTATE = "annotate"
+    """Let through with the verdict attached for the caller to act on."""
+    SHADOW = "shadow"
+    """Let through unchanged; the decision is only recorded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the guard decided about one text, and why.
+
+    Illegal combinations (a failed guard with a score, a block that is allowed) are refused at
+    construction with `ValueError`.
+    """
+
+    allowed: bool
+    """Whether the text may pass."""
+    action: Action
+    """What the policy did. ``BLOCK`` exactly when `allowed` is false."""
+    outcome: Outcome
+    """What the guard found; ``FAILED`` means that nothing was judged."""
+    stage: Stage
+    """Whether the prompt or the response was judged."""
+    score: float | None = None
+    """Probability in [0, 1], higher is worse: of a harmful request at the prompt stage, of an answer
+    at harmfulness 4 or 5 at the response stage. None when nothing was judged."""
+    threshold: float | None = None
+    """The score in [0, 1] at which the guard trips. None when nothing was judged."""
+    harmfulness: float | None = None
+    """Expected harmfulness of the answer, 1 (declines) to 5 (fully serves the harmful aim). None at
+    the prompt stage and when nothing was judged."""
+    principles: tuple[float, ...] = ()
+    """Probability in [0, 1] of violating each AMA principle, 1 to 9 in order. Empty when not judged."""
+    general_harm: float | None = None
+    """Probability in [0, 1] of harm outside medicine. None when not judged."""
+    principle: int | None = None
+    """The principle (1 to 9) most at stake when the guard tripped on medical harm, else None."""
+    operating_point: str | None = None
+    """Name of the operating point the threshold comes from; None for a threshold set by hand."""
+    classifier_id: str | None = None
+    """Identifier of the classifier bundle. None when no classifier was reached."""
+    latency_ms: float = 0.0
+    """Time spent in the guard on this text, in milliseconds (a batch shares its time evenly)."""
+    error: str | None = None
+    """Error type and advice when the guard failed, never the text. None otherwise."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.allowed == (self.action is not Action.BLOCK), "a text is blocked exactly when not allowed"
+        )
+        judged = self.outcome in (Outcome.PASSED, Outcome.TRIPPED)
+        _require(judged == (self.score is not None), "a score exists exactly when the text was judged")
+        _require(
+            judged == (self.threshold is not None), "a threshold exists exactly when the text was judged"
+        )
+        failed = self.outcome is Outcome.FAILED
+        _require(failed == (self.error is not None), "an error is named exactly when the guard failed")
+        if self.outcome in (Outcome.PASSED, Outcome.SKIPPED):
+            _require(self.action is Action.ALLOW, "a text that passed or was skipped is allowed")
+        for name, value in (
+            ("score", self.score),
+            ("threshold", self.threshold),
+            ("general_harm", self.general_harm),
+        ):
+            _require(value is None or 0.0 <= value <= 1.0, f"{name} lies in [0, 1]")
+        _require(all(0.0 <= value <= 1.0 for value in self.principles), "principle scores lie in [0, 1]")
+        _require(len(self.principles) in (0, 9), "there are nine principle scores or none")
+        _require(self.principle is None or 1 <= self.principle <= 9, "a principle is a number from 1 to 9")
+        if self.harmfulness is not None:
+            _require(1.0 <= self.harmfulness <= 5.0, "harmfulness lies in [1, 5]")
+            _require(self.stage is Stage.RESPONSE, "harmfulness belongs to the response stage")
+        _require(
+            math.isfinite(self.latency_ms) and self.latency_ms >= 0.0, "latency_ms is finite and not negative"
+        )
+
+    @property
+    def tripped(self) -> bool:
+        """The guard judged the text harmful (whatever was then done about it)."""
+        return self.outcome is Outcome.TRIPPED
+
+    @property
+    def failed(self) -> bool:
+        """The guard could not judge the text."""
+        return self.outcome is Outcome.FAILED
+
+    def with_latency(self, latency_ms: float) -> Verdict:
+        """Return a copy that records `latency_ms`."""
+        return replace(self, latency_ms=latency_ms)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types; `from_dict` reverses it."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+        }
+
+    def to_json(self) -> str:
+        """Return one line of JSON."""
+        return json.dumps(self.to_dict(), allow_nan=False)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Verdict:
+        """Rebuild a verdict from `to_dict`.
+
+        Raises:
+            ValueError: An unknown or missing field, or an illegal combination.
+        """
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(data) - known):
+            raise ValueError(f"unknown verdict fields: {', '.join(unknown)}")
+        values = dict(data)
+        try:
+            values["action"] = Action(values["action"])
+            values["outcome"] = Outcome(values["outcome"])
+            values["stage"] = Stage(values["stage"])
+            values["principles"] = tuple(values.get("principles", ()))
+            return cls(**values)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a verdict: {error}") from error
+
+
+def _require(condition: bool, rule: str) -> None:
+    if not condition:
+        raise ValueError(f"illegal verdict: {rule}")

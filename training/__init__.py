@@ -1,0 +1,1 @@
+"""How classifiers are made. Run from a checkout; not part of the installed library."""

@@ -1,0 +1,77 @@
+"""Export to ONNX through optimum, quantise, and check that nothing was lost."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnxconverter_common import float16
+from optimum.exporters.onnx import export as export_graph
+from optimum.exporters.onnx.model_configs import BertOnnxConfig
+from optimum.onnxruntime import ORTQuantizer
+from optimum.onnxruntime.configuration import AutoQuantizationConfig
+
+from medguard.runtime import Device, open_session
+from training.batches import Encoded, collate
+from training.encoder import GuardModel
+
+__all__ = ["CPU_GRAPH", "GPU_GRAPH", "export_graphs", "graph_logits", "torch_logits"]
+
+CPU_GRAPH = "model.int8.onnx"
+GPU_GRAPH = "model.fp16.onnx"
+_OPSET = 17
+
+
+def export_graphs(model: GuardModel, folder: Path) -> None:
+    """Write the int8 graph (CPU) and the fp16 graph (GPU) of `model` into `folder`.
+
+    Int8 is dynamic: weights per channel in 7 bits, so that CPUs without VNNI do not saturate
+    (onnxruntime's advice for AVX2), activations at run time.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain = Path(scratch) / "model.onnx"
+        export_graph(
+            model.eval().cpu(), BertOnnxConfig(model.config, task="text-classification"), plain, opset=_OPSET
+        )
+        model.config.save_pretrained(scratch)
+        scheme = AutoQuantizationConfig.avx2(is_static=False, per_channel=True, reduce_range=True)
+        ORTQuantizer.from_pretrained(scratch, file_name="model.onnx").quantize(
+            save_dir=Path(scratch) / "int8", quantization_config=scheme
+        )
+        shutil.copyfile(Path(scratch) / "int8" / "model_quantized.onnx", folder / CPU_GRAPH)
+        half = float16.convert_float_to_float16(onnx.load(plain), keep_io_types=True)
+        onnx.save(half, folder / GPU_GRAPH)
+
+
+def torch_logits(model: GuardModel, data: list[Encoded]) -> NDArray[np.float64]:
+    """Logits of the torch model in fp32 on the CPU; float64 of shape (examples, labels)."""
+    model.eval().cpu()
+    rows = []
+    with torch.inference_mode():
+        for item in data:
+            batch = collate([item], torch.device("cpu"))
+            rows.append(model(batch.input_ids, batch.attention_mask, batch.token_type_ids)["logits"][0])
+    return torch.stack(rows).double().numpy()
+
+
+def graph_logits(graph: Path, data: list[Encoded]) -> NDArray[np.float64]:
+    """Logits of an exported graph on the CPU; float64 of shape (examples, labels)."""
+    session = open_session(graph.read_bytes(), Device.CPU, None)
+    rows = []
+    for item in data:
+        ids = np.array([item.ids], dtype=np.int64)
+        feeds = {
+            "input_ids": ids,
+            "attention_mask": np.ones_like(ids),
+            "token_type_ids": np.array([item.types], dtype=np.int64),
+        }
+        rows.append(session.run(feeds)[0])
+    return np.asarray(rows, dtype=np.float64)

@@ -1,0 +1,145 @@
+"""The training loop: deterministic order, checkpoints, resumption."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
+
+from medguard.scores import LABELS
+from training.batches import Batch, Encoded, collate, epoch_order
+from training.config import LossConfig, TrainingConfig
+
+__all__ = ["train"]
+
+CHECKPOINT = "checkpoint.pt"
+
+
+def train(
+    model: nn.Module,
+    data: Sequence[Encoded],
+    config: TrainingConfig,
+    folder: Path,
+    *,
+    device: torch.device,
+    stop_after_steps: int | None = None,
+) -> bool:
+    """Train `model` in place, continuing from the checkpoint in `folder` when there is one.
+
+    A run that was stopped and continued gives the weights of one that was not: order and dropout are
+    functions of seed and step alone.
+
+    Args:
+        model: Gives ``{"logits": ...}``.
+        data: Encoded training examples.
+        config: Settings of the run.
+        folder: Where the checkpoint is kept.
+        device: Where to train.
+        stop_after_steps: Stop after this step, with a checkpoint (None: train to the end).
+
+    Returns:
+        Whether training is complete.
+    """
+    settings = config.optimiser
+    lengths = [len(item.ids) for item in data]
+    plan = [
+        batch
+        for epoch in range(settings.epochs)
+        for batch in epoch_order(lengths, settings.batch_size, config.seed, epoch)
+    ]
+    optimiser = torch.optim.AdamW(_parameter_groups(model, settings.weight_decay), lr=settings.learning_rate)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, _schedule(len(plan), settings.warmup_fraction))
+    step = _resume(folder, model, optimiser, scheduler, device)
+    weights = _head_weights(config.loss, device)
+    model.to(device).train()
+    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"))
+    with Progress(*columns, TimeRemainingColumn()) as progress:
+        task = progress.add_task("training", total=len(plan), completed=step, loss="")
+        while step < len(plan) and (stop_after_steps is None or step < stop_after_steps):
+            torch.manual_seed(config.seed * 1_000_003 + step)
+            loss = _loss(model, collate([data[index] for index in plan[step]], device), weights)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+            optimiser.step()
+            scheduler.step()
+            step += 1
+            if step % settings.checkpoint_steps == 0 or step == len(plan) or step == stop_after_steps:
+                _checkpoint(folder, model, optimiser, scheduler, step)
+            if step % 10 == 0:
+                progress.update(task, completed=step, loss=f"loss {loss.item():.3f}")
+        progress.update(task, completed=step)
+    model.eval()
+    return step == len(plan)
+
+
+def _loss(model: nn.Module, batch: Batch, head_weights: torch.Tensor) -> torch.Tensor:
+    """Mean over the batch of the weighted binary cross-entropy of the labels that are known."""
+    bf16 = batch.input_ids.is_cuda
+    with torch.autocast(batch.input_ids.device.type, dtype=torch.bfloat16, enabled=bf16):
+        logits = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)["logits"]
+    entropy = nn.functional.binary_cross_entropy_with_logits(logits.float(), batch.targets, reduction="none")
+    per_example = (entropy * batch.label_mask * head_weights).sum(dim=1)
+    return (per_example * batch.weights).sum() / batch.weights.sum()
+
+
+def _head_weights(loss: LossConfig, device: torch.device) -> torch.Tensor:
+    """Spread each head's weight over its logits; shape (labels,)."""
+
+    def weight(label: str) -> float:
+        if label.startswith("request_harm"):
+            return loss.request / 3
+        if label.startswith("principle"):
+            return loss.principles / 9
+        return loss.general if label == "general_harm" else loss.answer / 4
+
+    return torch.tensor([weight(label) for label in LABELS], device=device)
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    plain = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
+    decayed = [value for name, value in plain if value.ndim > 1 and "embeddings" not in name]
+    rest = [value for name, value in plain if value.ndim <= 1 or "embeddings" in name]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+def _schedule(steps: int, warmup_fraction: float):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    warmup = max(1, math.ceil(steps * warmup_fraction))
+    return lambda step: min((step + 1) / warmup, max(0.0, (steps - step) / max(1, steps - warmup)))
+
+
+def _checkpoint(folder: Path, model: nn.Module, optimiser: object, scheduler: object, step: int) -> None:
+    """Write the checkpoint whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{CHECKPOINT}.part"
+    state = {
+        "model": model.state_dict(),
+        "optimiser": optimiser.state_dict(),  # type: ignore[attr-defined]
+        "scheduler": scheduler.state_dict(),  # type: ignore[attr-defined]
+        "step": step,
+    }
+    torch.save(state, partial)
+    os.replace(partial, folder / CHECKPOINT)
+
+
+def _resume(
+    folder: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LambdaLR,
+    device: torch.device,
+) -> int:
+    path = folder / CHECKPOINT
+    model.to(device)
+    if not path.exists():
+        return 0
+    state = torch.load(path, map_location=device, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    scheduler.load_state_dict(state["scheduler"])
+    return int(state["step"])
