@@ -1,0 +1,82 @@
+"""Find training texts that stand, exactly or nearly, in an evaluation set."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from medguard.errors import DataError
+
+__all__ = ["Leak", "find_leaks", "normalized", "shingles"]
+
+_SHINGLE_CHARS: Final = 5
+_PERMUTATIONS: Final = 128
+# The sketch only proposes pairs: below the similarity wanted, so that its error misses hardly any.
+_CANDIDATE_MARGIN: Final = 0.15
+_NOT_WORD: Final = re.compile(r"[\W_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """A training text too close to an evaluation text."""
+
+    train_id: str
+    evaluation_id: str
+    similarity: float
+    """Jaccard similarity of the character shingles, 0 to 1; 1 for equal normalised texts."""
+
+
+def normalized(text: str) -> str:
+    """Fold compatibility forms, case, punctuation and white space away."""
+    return _NOT_WORD.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
+
+
+def shingles(text: str) -> frozenset[str]:
+    """Overlapping runs of five characters of the normalised text (the text itself where it is shorter)."""
+    plain = normalized(text)
+    return frozenset(
+        plain[start : start + _SHINGLE_CHARS] for start in range(max(1, len(plain) - _SHINGLE_CHARS + 1))
+    )
+
+
+def find_leaks(
+    train: Mapping[str, str], evaluation: Mapping[str, str], *, similarity: float = 0.8
+) -> Iterator[Leak]:
+    """Yield each training text with an evaluation text at or above `similarity`.
+
+    MinHash (Broder 1997) with locality-sensitive hashing proposes pairs; the exact Jaccard similarity of
+    their shingles decides.
+
+    Args:
+        train: Texts by id.
+        evaluation: Texts by id.
+        similarity: In (0.15, 1].
+
+    Raises:
+        DataError: datasketch is missing.
+    """
+    try:
+        from datasketch import MinHash, MinHashLSH
+    except ImportError as error:
+        raise DataError("the search for leaks needs datasketch: pip install 'medguard[bench]'") from error
+
+    def sketch(pieces: frozenset[str]) -> MinHash:
+        result = MinHash(num_perm=_PERMUTATIONS)
+        result.update_batch([piece.encode() for piece in pieces])
+        return result
+
+    index = MinHashLSH(threshold=similarity - _CANDIDATE_MARGIN, num_perm=_PERMUTATIONS)
+    known: dict[str, frozenset[str]] = {}
+    for key, text in evaluation.items():
+        known[key] = shingles(text)
+        index.insert(key, sketch(known[key]))
+    for train_id, text in train.items():
+        pieces = shingles(text)
+        for candidate in index.query(sketch(pieces)):
+            other = known[candidate]
+            jaccard = len(pieces & other) / len(pieces | other)
+            if jaccard >= similarity:
+                yield Leak(train_id, candidate, jaccard)
