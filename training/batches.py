@@ -29,7 +29,7 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Tensors of one step; ids, mask and types of shape (batch, tokens), the rest (batch, labels) or (batch,)."""
+    """Tensors of one step: (batch, tokens) for the encoder, (batch, labels) for the loss, (batch,) each."""
 
     input_ids: torch.Tensor
     attention_mask: torch.Tensor

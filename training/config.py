@@ -23,7 +23,8 @@ class DataConfig(_Strict):
     holdout_fraction: Annotated[float, Field(gt=0.0, lt=1.0)]
     medquad_questions: Annotated[int, Field(ge=0)]
     medquad_answers: Annotated[int, Field(ge=0)]
-    restyled_repeats: Annotated[int, Field(ge=1)]
+    restyled_weight: Annotated[float, Field(gt=0.0)]
+    """Weight of a rephrased request in the loss, beside 1 for all else."""
     prompt_dropout: Fraction
     limit: Annotated[int, Field(ge=1)] | None = None
     """Keep only this many examples of each source (for tests)."""

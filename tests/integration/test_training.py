@@ -1,0 +1,112 @@
+"""A short real training run: it can be stopped and continued, and its bundle works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from medguard import Checker, Classifier
+from medguard.bundle import Bundle
+from medguard.errors import MedGuardError
+from tests.upstream import requires_upstream
+from training.batches import Encoded, encode, epoch_order
+from training.config import TrainingConfig
+from training.distill import distill
+from training.encoder import encoder_folder, load_pretrained
+from training.loop import train
+
+ROOT = Path(__file__).resolve().parents[2]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def config() -> TrainingConfig:
+    """The released settings, on a few examples of each source and for one epoch."""
+    released = TrainingConfig.from_toml(ROOT / "training" / "configs" / "minilm-v1.toml")
+    data = released.data.model_copy(update={"limit": 24, "medquad_questions": 24, "medquad_answers": 8})
+    optimiser = released.optimiser.model_copy(update={"epochs": 1, "batch_size": 16, "checkpoint_steps": 4})
+    windows = released.windows.model_copy(
+        update={"max_tokens": 64, "stride_tokens": 32, "context_tokens": 16}
+    )
+    return released.model_copy(update={"data": data, "optimiser": optimiser, "windows": windows})
+
+
+def random_examples(count: int) -> list[Encoded]:
+    draw = np.random.default_rng(5)
+    return [
+        Encoded(
+            ids=[101, *map(int, draw.integers(1000, 20000, length)), 102],
+            types=[0] * (length + 2),
+            targets=tuple(map(float, draw.integers(0, 2, 17))),
+            mask=(1.0,) * 17,
+            weight=1.0,
+        )
+        for length in draw.integers(4, 30, count)
+    ]
+
+
+def test_a_stopped_run_continues_to_the_same_weights(tmp_path: Path, config: TrainingConfig) -> None:
+    data = random_examples(64)
+
+    def fresh() -> torch.nn.Module:
+        torch.manual_seed(7)
+        return load_pretrained(config.encoder)
+
+    straight, stopped, continued = fresh(), fresh(), fresh()
+    assert train(straight, data, config, tmp_path / "straight", device=CPU)
+    assert not train(stopped, data, config, tmp_path / "halves", device=CPU, stop_after_steps=2)
+    assert train(continued, data, config, tmp_path / "halves", device=CPU)
+    for (name, one), other in zip(
+        straight.state_dict().items(), continued.state_dict().values(), strict=True
+    ):
+        assert torch.equal(one, other), name
+    assert any(
+        not torch.equal(one, other)
+        for one, other in zip(stopped.state_dict().values(), continued.state_dict().values(), strict=True)
+    )
+
+
+@requires_upstream()
+def test_distil_gives_a_bundle_that_a_checker_runs(tmp_path: Path, config: TrainingConfig) -> None:
+    assert distill(config, tmp_path / "bundle", tmp_path / "run", device=CPU)
+    bundle = Bundle(tmp_path / "bundle")
+    bundle.verify()
+    assert set(bundle.config.operating_points) == {"strict", "balanced", "permissive"}
+    assert bundle.config.training["parity"]["int8"]["mean_probability_difference"] < 0.05
+    checker = Checker(classifier=Classifier.load(tmp_path / "bundle", device="cpu"))
+    verdict = checker.check_prompt("How do I clean a wound?")
+    assert not verdict.failed
+    other = config.model_copy(update={"seed": 1})
+    with pytest.raises(MedGuardError, match="checkpoint of other settings"):
+        distill(other, tmp_path / "bundle", tmp_path / "run", device=CPU)
+
+
+def test_training_and_runtime_build_the_same_windows(bundled: Classifier) -> None:
+    """Token ids of a short request and of a pair are those that the classifier makes at run time."""
+    from training.examples import Example
+
+    settings = TrainingConfig.from_toml(ROOT / "training" / "configs" / "minilm-v1.toml").windows
+    empty = (0.0,) * 17
+    pairs = [("Is this safe?", None), ("Is this safe?", "It is, in most cases."), ("x " * 500, "y " * 500)]
+    for prompt, response in pairs:
+        example = Example("id", "s", "g", prompt, response, empty, empty)
+        (trained,) = encode([example], bundled._tokenizer, settings)
+        first = bundled._windows(0, prompt, response)[0]
+        assert (trained.ids, trained.types) == (first.ids, first.types)
+
+
+def test_batches_cover_every_example_once_and_depend_on_seed_and_epoch() -> None:
+    lengths = list(np.random.default_rng(6).integers(3, 200, 500))
+    plan = epoch_order(lengths, 16, seed=1, epoch=0)
+    assert sorted(index for batch in plan for index in batch) == list(range(500))
+    assert plan == epoch_order(lengths, 16, seed=1, epoch=0)
+    assert plan != epoch_order(lengths, 16, seed=1, epoch=1)
+    assert plan != epoch_order(lengths, 16, seed=2, epoch=0)
+
+
+def test_an_unknown_encoder_names_the_known_ones() -> None:
+    with pytest.raises(MedGuardError, match="known are all-MiniLM-L6-v2"):
+        encoder_folder("gpt-9")

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medguard.bundle import Calibration
+from medguard.errors import MedGuardError
+from medguard.scores import LABELS
+from training.calibration import fit_platt, threshold_at
+from training.parity import measure_parity
+
+COLUMN = LABELS.index("request_harm>=2")
+
+
+def made(count: int = 4000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits that are twice too steep, labels drawn from the true probability."""
+    draw = np.random.default_rng(3)
+    logits = draw.normal(0.0, 4.0, (count, len(LABELS)))
+    truth = 1.0 / (1.0 + np.exp(-(0.5 * logits - 1.0)))
+    targets = (draw.random(truth.shape) < truth).astype(float)
+    return logits, targets, np.ones_like(targets)
+
+
+def test_platt_recovers_scale_and_offset() -> None:
+    fitted = fit_platt(*made())[LABELS[COLUMN]]
+    assert fitted.scale == pytest.approx(0.5, rel=0.1)
+    assert fitted.offset == pytest.approx(-1.0, rel=0.15)
+
+
+def test_a_label_with_too_few_examples_is_left_alone() -> None:
+    logits, targets, mask = made(50)
+    targets[:, COLUMN] = 0.0
+    targets[:3, COLUMN] = 1.0
+    assert fit_platt(logits, targets, mask)[LABELS[COLUMN]] == Calibration()
+
+
+@given(
+    st.lists(st.floats(0, 1, width=32), min_size=1, max_size=300),
+    st.sampled_from([0.0, 0.01, 0.02, 0.05, 0.2]),
+)
+def test_a_threshold_flags_no_more_than_allowed(scores: list[float], rate: float) -> None:
+    benign = np.array(scores)
+    # Equal scores cannot be parted; all of them pass or all are flagged.
+    threshold = threshold_at(benign, rate)
+    assert (benign > threshold).mean() <= rate
+
+
+def test_a_threshold_lies_between_scores() -> None:
+    benign = np.linspace(0.0, 0.99, 100)
+    threshold = threshold_at(benign, 0.02)
+    assert (benign >= threshold).sum() == 2
+    assert threshold not in benign
+
+
+def test_a_threshold_of_nothing_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        threshold_at(np.array([]), 0.02)
+
+
+def test_parity_of_equal_graphs_is_zero() -> None:
+    logits, targets, mask = made(200)
+    result = measure_parity(logits, logits, targets, mask)
+    assert result["max_probability_difference"] == 0.0
+    assert result["auroc_change[request_harm>=2]"] == 0.0
+
+
+def test_a_graph_that_lost_quality_is_not_released() -> None:
+    logits, targets, mask = made(400)
+    noisy = logits + np.random.default_rng(4).normal(0.0, 8.0, logits.shape)
+    with pytest.raises(MedGuardError, match="loses 0"):
+        measure_parity(logits, noisy, targets, mask)

@@ -1,0 +1,80 @@
+"""Write a bundle's model card from its configuration and recorded figures: ``python -m training.card``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import jinja2
+import typer
+
+from medguard.bundle import Bundle, default_bundle_path
+from medguard.evaluation.sources import Use, manifest
+
+__all__ = ["main", "render"]
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE.parent / "benchmarks" / "results"
+CARD = "MODEL_CARD.md"
+
+
+def render(bundle: Bundle, result: dict[str, Any]) -> str:
+    """Return the model card as Markdown, after ``model_card.md.jinja``.
+
+    Args:
+        bundle: The bundle.
+        result: What ``benchmarks.quality`` recorded for exactly its files.
+
+    Raises:
+        ValueError: The result was measured on other files.
+    """
+    config = bundle.config
+    files = {name: record.sha256 for name, record in config.files.items()}
+    if result["comparison"]["files"] != files:
+        raise ValueError(f"the recorded figures are not of these files of {config.id}")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - Markdown of our own
+    )
+    environment.filters.update(percent=percent, number=number)
+    return environment.get_template("model_card.md.jinja").render(
+        config=config,
+        record=config.training["record"],
+        result=result,
+        sources=[item for item in manifest().values() if item.use is not Use.EVALUATE],
+    )
+
+
+def percent(estimate: dict[str, float]) -> str:
+    """A share with its 95% interval, in per cent."""
+    return f"{estimate['value']:.1%} ({estimate['low']:.1%} to {estimate['high']:.1%})"
+
+
+def number(estimate: dict[str, float]) -> str:
+    """A number with its 95% interval."""
+    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    bundle: Annotated[Path | None, typer.Option(help="Folder of the bundle.")] = None,
+    result: Annotated[Path | None, typer.Option(help="Recorded figures.")] = None,
+) -> None:
+    """Write the model card into the bundle's folder."""
+    opened = Bundle(bundle or default_bundle_path())
+    recorded = result or RESULTS / f"{opened.config.id}.quality.json"
+    card = render(opened, json.loads(recorded.read_text(encoding="utf-8")))
+    (opened.path / CARD).write_text(card, encoding="utf-8")
+    print(f"wrote {CARD} of {opened.config.id}")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,64 @@
+"""Keep evaluation data out of training: find the training texts that are near an evaluation text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from medguard.evaluation import datasets
+from medguard.evaluation.hygiene import find_leaks
+from training.examples import Example, trains_on
+
+__all__ = ["EVALUATION_DATA", "drop_leaks", "evaluation_texts", "texts_of"]
+
+EVALUATION_DATA = Path(__file__).resolve().parents[1] / "benchmarks" / "data"
+
+
+def evaluation_texts() -> dict[str, str]:
+    """Every text of every evaluation set by id: what training data must not contain."""
+    return dict(_evaluation_texts())
+
+
+def drop_leaks(
+    examples: Sequence[Example], evaluation: Mapping[str, str]
+) -> tuple[list[Example], Counter[str]]:
+    """Remove every example whose request or answer is, nearly or exactly, in an evaluation set.
+
+    Returns:
+        The clean examples, and how many were dropped per source.
+    """
+    leaked = {int(leak.train_id.split("/")[0]) for leak in find_leaks(texts_of(examples), evaluation)}
+    dropped = Counter(examples[index].source for index in leaked)
+    return [item for index, item in enumerate(examples) if index not in leaked], dropped
+
+
+def texts_of(examples: Sequence[Example]) -> dict[str, str]:
+    """Requests and answers of `examples` by ``<position>/p`` and ``<position>/r``."""
+    texts = {f"{index}/p": item.prompt for index, item in enumerate(examples) if item.prompt}
+    return texts | {f"{index}/r": item.response for index, item in enumerate(examples) if item.response}
+
+
+def _evaluation_texts() -> Iterator[tuple[str, str]]:
+    for request in datasets.med_safety_bench("test"):
+        yield request.id, request.prompt
+        if request.safe_response:
+            yield f"{request.id}-safe", request.safe_response
+    for label in datasets.judge_labels(EVALUATION_DATA / "judge_labels_eval.jsonl"):
+        yield f"{label.id}-answer", label.response
+    for own in ("contrast_eval", "sensitive_eval"):
+        for item in datasets.requests(EVALUATION_DATA / f"{own}.jsonl"):
+            yield item.id, item.prompt
+    for rephrased in datasets.restyled(EVALUATION_DATA / "restyled_eval.jsonl"):
+        yield rephrased.id, rephrased.prompt
+    for prompt in datasets.xstest():
+        yield prompt.id, prompt.prompt
+    for item in (*datasets.harmbench("test"), *datasets.strongreject()):
+        yield item.id, item.prompt
+    for attack in datasets.jailbreakbench():
+        if not trains_on(attack):
+            yield f"{attack.id}-goal", attack.goal
+            if attack.prompt:
+                yield attack.id, attack.prompt
+    for question in (*datasets.medication_qa(), *datasets.medquad("evaluation")):
+        yield question.id, question.question

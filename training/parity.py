@@ -1,0 +1,64 @@
+"""Measure what a smaller graph loses against the torch model."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from medguard.errors import MedGuardError
+from medguard.scores import LABELS
+
+__all__ = ["measure_parity"]
+
+# The quality gate: a graph that loses more AUROC than this is not released.
+MAX_AUROC_LOSS = 0.002
+_GATED = ("request_harm>=2", "harmfulness>=4")
+_FEWEST_PER_CLASS = 8
+
+
+def measure_parity(
+    reference: NDArray[np.float64],
+    other: NDArray[np.float64],
+    targets: NDArray[np.float64],
+    mask: NDArray[np.float64],
+) -> dict[str, float]:
+    """Compare the logits of two graphs on the same examples.
+
+    Args:
+        reference: Logits of the torch model in fp32, float64 of shape (examples, labels).
+        other: Logits of the smaller graph, same shape.
+        targets: Labels in [0, 1], same shape.
+        mask: 0 where the label is unknown, same shape.
+
+    Returns:
+        Mean and maximum difference of uncalibrated probabilities, and the change of AUROC on the two
+        deciding labels (positive: the smaller graph is better).
+
+    Raises:
+        MedGuardError: AUROC falls by more than `MAX_AUROC_LOSS` on a deciding label.
+    """
+    difference = np.abs(_sigmoid(reference) - _sigmoid(other))
+    result = {
+        "mean_probability_difference": float(difference.mean()),
+        "max_probability_difference": float(difference.max()),
+    }
+    for label in _GATED:
+        column = LABELS.index(label)
+        known = mask[:, column] > 0
+        positive = targets[known, column] >= 0.5
+        if min(positive.sum(), (~positive).sum()) < _FEWEST_PER_CLASS:
+            continue
+        change = roc_auc_score(positive, other[known, column]) - roc_auc_score(
+            positive, reference[known, column]
+        )
+        result[f"auroc_change[{label}]"] = float(change)
+        if change < -MAX_AUROC_LOSS:
+            raise MedGuardError(
+                f"the smaller graph loses {-change:.4f} AUROC on {label}; {MAX_AUROC_LOSS} is allowed"
+            )
+    return result
+
+
+def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
