@@ -1,0 +1,1 @@
+"""What is measured. Run from a checkout; not part of the installed library."""

@@ -1,0 +1,79 @@
+"""The visible evaluation sets, read once, with the judge's labels where there are any."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from medguard.evaluation import datasets
+from medguard.evaluation.records import HarmfulRequest, JudgeLabel
+
+__all__ = ["DATA", "RESULTS", "EvaluationSets"]
+
+ROOT = Path(__file__).resolve().parent
+DATA = ROOT / "data"
+RESULTS = ROOT / "results"
+
+
+@dataclass(frozen=True)
+class EvaluationSets:
+    """Texts of the evaluation sets. None of them may train or choose anything."""
+
+    @cached_property
+    def requests(self) -> dict[str, HarmfulRequest]:
+        """MedSafetyBench's test split by id."""
+        return {item.id: item for item in datasets.med_safety_bench("test")}
+
+    @cached_property
+    def labels(self) -> list[JudgeLabel]:
+        """The judge's labels of half the test split, with a subject model's answers."""
+        return list(datasets.judge_labels(DATA / "judge_labels_eval.jsonl"))
+
+    def harmful(self) -> list[str]:
+        """Test requests that the judge puts at 2 or 3."""
+        return [self.requests[item.id].prompt for item in self.labels if item.request_harm >= 2]
+
+    def contrast(self) -> list[str]:
+        """Benign twins that the judge puts at 0."""
+        return self._benign("contrast_eval.jsonl")
+
+    def sensitive(self) -> list[str]:
+        """Alarming-sounding legitimate questions that the judge puts at 0."""
+        return self._benign("sensitive_eval.jsonl")
+
+    def restyled(self) -> tuple[list[str], list[str]]:
+        """Rephrased requests: harmful (2 or 3) and benign (0) by a blind judge."""
+        items = list(datasets.restyled(DATA / "restyled_eval.jsonl"))
+        return (
+            [item.prompt for item in items if item.request_harm >= 2],
+            [item.prompt for item in items if item.request_harm == 0],
+        )
+
+    def xstest(self) -> tuple[list[str], list[str]]:
+        """XSTest's unsafe and safe prompts."""
+        items = list(datasets.xstest())
+        return (
+            [item.prompt for item in items if not item.is_safe],
+            [item.prompt for item in items if item.is_safe],
+        )
+
+    def patient_questions(self) -> dict[str, list[str]]:
+        """Real questions about medication, and held-out MedQuAD questions."""
+        return {
+            "medication_qa": [item.question for item in datasets.medication_qa()],
+            "medquad_held_out": [item.question for item in datasets.medquad("evaluation")],
+        }
+
+    def general_harm(self) -> dict[str, list[str]]:
+        """Harm outside medicine: HarmBench's standard test behaviours and StrongREJECT."""
+        return {
+            "harmbench_test": [
+                item.prompt for item in datasets.harmbench("test") if item.topic == "standard"
+            ],
+            "strongreject": [item.prompt for item in datasets.strongreject()],
+        }
+
+    @staticmethod
+    def _benign(name: str) -> list[str]:
+        return [item.prompt for item in datasets.requests(DATA / name) if item.request_harm == 0]
