@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from medguard.adapters import GuardedStr
+from medguard.checker import Checker
 from medguard.classifier import Classifier
 from medguard.errors import (
     BlockedError,
@@ -16,10 +18,13 @@ from medguard.errors import (
     PolicyError,
     ProviderError,
 )
-from medguard.guard import MedGuard
 from medguard.policy import OnError, Policy
 from medguard.scores import Scores
 from medguard.verdict import Action, Outcome, Stage, Verdict
+
+if TYPE_CHECKING:
+    from medguard.adapters import GuardedStr
+    from medguard.guard import MedGuard
 
 __version__ = "0.1.0"
 
@@ -27,6 +32,7 @@ __all__ = [
     "Action",
     "BlockedError",
     "BundleError",
+    "Checker",
     "Classifier",
     "DataError",
     "GuardedStr",
@@ -45,3 +51,12 @@ __all__ = [
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+# What stands on LangChain is imported at first use: `Checker` and the command line do without it.
+_LAZY = {"GuardedStr": "medguard.adapters", "MedGuard": "medguard.guard"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'medguard' has no attribute {name!r}")

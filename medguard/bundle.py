@@ -80,6 +80,8 @@ class BundleConfig(_Frozen):
             raise ValueError(f"schema_version {self.schema_version} is not {SCHEMA_VERSION}")
         if self.labels != LABELS:
             raise ValueError(f"labels differ from the library's: expected {LABELS}")
+        if unknown := sorted(set(self.calibration) - set(LABELS)):
+            raise ValueError(f"calibration of unknown labels: {', '.join(unknown)}")
         if self.stride_tokens + self.context_tokens + 3 > self.max_tokens:
             raise ValueError("stride_tokens and context_tokens leave no room in max_tokens")
         if missing := sorted({*self.graphs.values(), "tokenizer.json"} - set(self.files)):

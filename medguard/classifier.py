@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +13,20 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from medguard.bundle import Bundle, OperatingPoint, default_bundle_path
-from medguard.errors import BundleError, InvalidInputError
+from medguard.errors import BundleError, InvalidInputError, ProviderError
 from medguard.normalize import variants
-from medguard.runtime import Device, Session, choose_device, open_session
+from medguard.runtime import Device, Session, candidate_devices, open_session
 from medguard.scores import LABELS, Scores
 from medguard.windows import fit_context, spans
 
 __all__ = ["Classifier", "Scorer"]
 
-# Padded tokens per run: enough to fill the cores, small enough to keep memory flat.
+# Padded tokens per run: enough to fill a GPU, small enough to keep memory flat.
 _BATCH_TOKENS: Final = 4096
+# WordPiece reads a word of over 100 characters as one unknown token: text without spaces would go
+# unread. Decomposed Unicode has up to three characters for one, hence a third of that.
+_WORD_CHAR: Final = r"[^\s!-/:-@\[-`{-~]"
+_LONG_WORD: Final = re.compile(f"{_WORD_CHAR}{{33}}(?={_WORD_CHAR})")
 _HARMFUL: Final = LABELS.index("request_harm>=2")
 _ANSWER_HARMFUL: Final = LABELS.index("harmfulness>=4")
 
@@ -57,12 +62,8 @@ class Classifier:
     def __init__(self, bundle: Bundle, *, device: Device = Device.AUTO, threads: int | None = None) -> None:
         """Open `bundle` on `device`; see `load` for the arguments and errors."""
         self.config = bundle.config
-        self.device = choose_device(device)
-        graph = self.config.graphs.get(self.device)
-        if graph is None:
-            raise BundleError(f"bundle {bundle.path} has no graph for device {self.device.value!r}")
         self._tokenizer = _read_tokenizer(bundle)
-        self._session: Session = open_session(bundle.read(graph), self.device, threads)
+        self.device, self._session = _open_first(bundle, candidate_devices(device), threads)
         self._cls, self._sep, self._pad = (self._special(name) for name in ("[CLS]", "[SEP]", "[PAD]"))
         calibration = [self.config.calibration.get(label) for label in LABELS]
         self._scale = np.array(
@@ -156,7 +157,10 @@ class Classifier:
 
     def _windows(self, item: int, prompt: str, response: str | None) -> list[_Window]:
         judged = prompt if response is None else response
-        forms = [ids for form in variants(judged, self._is_word) if (ids := self._encode(form))]
+        forms: list[list[int]] = []
+        for form in variants(judged, self._is_word):
+            if (ids := self._encode(form)) and ids not in forms:
+                forms.append(ids)
         if not forms:
             raise InvalidInputError("the guard checks text: found no readable character in it")
         if response is None:
@@ -182,8 +186,10 @@ class Classifier:
     def _run(self, windows: list[_Window]) -> NDArray[np.float64]:
         """Return calibrated probabilities, float64 of shape (windows, labels)."""
         logits = np.zeros((len(windows), len(LABELS)), dtype=np.float64)
-        order = sorted(range(len(windows)), key=lambda index: len(windows[index].ids))
-        for batch in _batches(order, windows):
+        # Int8 graphs, the CPU's, scale activations by the largest in the run: in company a window would score
+        # otherwise than alone. Running windows one by one costs a CPU little.
+        limit = _BATCH_TOKENS if self.device is Device.GPU else 1
+        for batch in _batches(windows, limit):
             width = len(windows[batch[-1]].ids)
             ids = np.full((len(batch), width), self._pad, dtype=np.int64)
             mask, types = np.zeros_like(ids), np.zeros_like(ids)
@@ -192,14 +198,22 @@ class Classifier:
                 ids[row, : len(window.ids)] = window.ids
                 types[row, : len(window.ids)] = window.types
                 mask[row, : len(window.ids)] = 1
-            logits[batch] = self._session.run(
-                {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
-            )
+            found = self._session.run({"input_ids": ids, "attention_mask": mask, "token_type_ids": types})
+            if found.shape != (len(batch), len(LABELS)):
+                raise ProviderError(
+                    f"expected logits of shape {(len(batch), len(LABELS))}, the graph gave {found.shape}"
+                )
+            logits[batch] = found
         scaled = self._scale * logits + self._offset
         return np.asarray(0.5 * (1.0 + np.tanh(0.5 * scaled)), dtype=np.float64)
 
     def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        try:
+            ids: list[int] = self._tokenizer.encode(
+                _LONG_WORD.sub(r"\g<0> ", text), add_special_tokens=False
+            ).ids
+        except TypeError:
+            raise InvalidInputError("text holds lone surrogates and is no valid Unicode") from None
         return ids
 
     def _is_word(self, word: str) -> bool:
@@ -210,6 +224,21 @@ class Classifier:
         if number is None:
             raise BundleError(f"the bundle's tokenizer has no {name} token")
         return number
+
+
+def _open_first(bundle: Bundle, devices: Sequence[Device], threads: int | None) -> tuple[Device, Session]:
+    """Open the graph of the first of `devices` that works; the last one's failure is raised."""
+    for device in devices:
+        graph = bundle.config.graphs.get(device)
+        if graph is None:
+            raise BundleError(f"bundle {bundle.path} has no graph for device {device.value!r}")
+        try:
+            return device, open_session(bundle.read(graph), device, threads)
+        except ProviderError:
+            # A runtime built for GPUs on a machine without one.
+            if device is devices[-1]:
+                raise
+    raise ProviderError("no device to run on")
 
 
 def _read_tokenizer(bundle: Bundle) -> Tokenizer:
@@ -223,30 +252,30 @@ def _read_tokenizer(bundle: Bundle) -> Tokenizer:
         ) from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
+    # A user who writes "[SEP]" means five characters, not the separator.
+    tokenizer.encode_special_tokens = True
     return tokenizer
 
 
 def _checked(prompts: Sequence[str], responses: Sequence[str] | None) -> list[tuple[str, str | None]]:
+    if isinstance(prompts, str) or isinstance(responses, str):
+        raise InvalidInputError("the classifier scores sequences of texts here: found one str")
     if responses is not None and len(responses) != len(prompts):
         raise InvalidInputError(
             f"expected one response per prompt, found {len(responses)} for {len(prompts)}"
         )
-    pairs = list(zip(prompts, [None] * len(prompts) if responses is None else responses, strict=True))
-    for pair in pairs:
-        for text in pair:
-            if not isinstance(text, str) and not (text is None and responses is None):
-                raise InvalidInputError(
-                    f"the classifier scores text: expected str, found {type(text).__name__}"
-                )
-    return pairs
+    for text in (*prompts, *(responses or ())):
+        if not isinstance(text, str):
+            raise InvalidInputError(f"the classifier scores text: expected str, found {type(text).__name__}")
+    return list(zip(prompts, [None] * len(prompts) if responses is None else responses, strict=True))
 
 
-def _batches(order: list[int], windows: list[_Window]) -> list[list[int]]:
-    """Group window indices, sorted by length, into batches of at most `_BATCH_TOKENS` padded tokens."""
+def _batches(windows: list[_Window], limit: int) -> list[list[int]]:
+    """Group windows, by index and sorted by length, into batches of at most `limit` padded tokens."""
     batches: list[list[int]] = []
-    for index in order:
+    for index in sorted(range(len(windows)), key=lambda index: len(windows[index].ids)):
         width = len(windows[index].ids)
-        if not batches or (len(batches[-1]) + 1) * width > _BATCH_TOKENS:
+        if not batches or (len(batches[-1]) + 1) * width > limit:
             batches.append([])
         batches[-1].append(index)
     return batches

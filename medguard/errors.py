@@ -65,6 +65,13 @@ class ProviderError(MedGuardError):
 class ModelError(MedGuardError):
     """The guarded model raised, or returned something that is not an answer."""
 
+    @classmethod
+    def caused_by(cls, error: Exception) -> ModelError:
+        """Wrap an exception of the model; its message may quote health text, so only its type is told."""
+        wrapped = cls(f"the guarded model raised {type(error).__name__}")
+        wrapped.__cause__ = error
+        return wrapped
+
 
 class BlockedError(MedGuardError):
     """The guard blocked, and the model's answer type has no place for a refusal.
@@ -76,6 +83,10 @@ class BlockedError(MedGuardError):
     def __init__(self, message: str, verdict: Verdict) -> None:
         super().__init__(message)
         self.verdict = verdict
+
+    def __reduce__(self) -> tuple[type[BlockedError], tuple[str, Verdict]]:
+        """Keep the verdict through pickle and copy."""
+        return BlockedError, (str(self), self.verdict)
 
 
 class DataError(MedGuardError):

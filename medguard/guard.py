@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -13,16 +11,13 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import get_config_list, patch_config
 
 from medguard.adapters import adapt
-from medguard.classifier import Classifier, Scorer
-from medguard.decision import decide, failure, require_checkable, resolve_operating_point
-from medguard.errors import InvalidInputError
-from medguard.flow import CallModel, Judge, Step, guarded_calls
-from medguard.policy import OnError, Policy
-from medguard.verdict import Stage, Verdict
+from medguard.checker import Checker
+from medguard.classifier import Scorer
+from medguard.flow import CallModel, Judge, guarded_calls
+from medguard.policy import Policy
+from medguard.verdict import Verdict
 
 __all__ = ["MedGuard"]
-
-logger = logging.getLogger(__name__)
 
 
 class MedGuard(Runnable[Any, Any]):
@@ -53,44 +48,47 @@ class MedGuard(Runnable[Any, Any]):
         """
         self._adapter = adapt(model)
         self.model = model
-        self.policy = Policy() if policy is None else policy
-        self.classifier: Scorer = Classifier.load() if classifier is None else classifier
-        self._point = resolve_operating_point(self.policy, self.classifier.operating_points)
+        self.checker = Checker(policy=policy, classifier=classifier)
 
     def __call__(self, input: Any, **options: Any) -> Any:  # noqa: A002
         """Call the guarded model as the model itself is called; awaitable where the model is."""
         return self.ainvoke(input, **options) if self._adapter.is_async else self.invoke(input, **options)
 
-    def check_prompt(self, prompt: str) -> Verdict:
-        """Judge a request alone; the model is not called.
+    @property
+    def InputType(self) -> Any:  # noqa: N802
+        """What the guarded model takes."""
+        return self.model.InputType if isinstance(self.model, Runnable) else Any
 
-        Raises:
-            InvalidInputError: `prompt` is not a str. (Text that cannot be judged gives a failed verdict,
-                or raises under ``on_error: raise``.)
-        """
-        return self.check_prompts([_require_str(prompt)])[0]
+    @property
+    def OutputType(self) -> Any:  # noqa: N802
+        """What the guarded model gives; a guard or chain around this guard chooses its refusals by it."""
+        return self.model.OutputType if isinstance(self.model, Runnable) else Any
+
+    @property
+    def policy(self) -> Policy:
+        """What is blocked and how."""
+        return self.checker.policy
+
+    @property
+    def classifier(self) -> Scorer:
+        """The classifier that scores."""
+        return self.checker.classifier
+
+    def check_prompt(self, prompt: str) -> Verdict:
+        """Judge a request alone, without calling the model; see `Checker.check_prompt`."""
+        return self.checker.check_prompt(prompt)
 
     def check_response(self, response: str, *, prompt: str = "") -> Verdict:
-        """Judge an answer, in the light of the request where it is known.
-
-        Raises:
-            InvalidInputError: An argument is not a str.
-        """
-        return self.check_responses([_require_str(prompt)], [_require_str(response)])[0]
+        """Judge an answer, without calling the model; see `Checker.check_response`."""
+        return self.checker.check_response(response, prompt=prompt)
 
     def check_prompts(self, prompts: Sequence[str]) -> list[Verdict]:
-        """Judge many requests in one classifier call; one that cannot be judged gives a failed verdict."""
-        return self._judge(Judge(Stage.PROMPT, prompts, None))
+        """Judge many requests in one classifier call; see `Checker.check_prompts`."""
+        return self.checker.check_prompts(prompts)
 
     def check_responses(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
-        """Judge many answers, each in the light of its request (an empty str where that is unknown).
-
-        Raises:
-            InvalidInputError: There is not one prompt per response.
-        """
-        if len(prompts) != len(responses):
-            raise InvalidInputError(f"expected one prompt per response, found {len(prompts)} for {len(responses)}")
-        return self._judge(Judge(Stage.RESPONSE, prompts, responses))
+        """Judge many answers in one classifier call; see `Checker.check_responses`."""
+        return self.checker.check_responses(prompts, responses)
 
     async def acheck_prompt(self, prompt: str) -> Verdict:
         """Judge a request without blocking the event loop."""
@@ -165,76 +163,34 @@ class MedGuard(Runnable[Any, Any]):
         self, inputs: Sequence[Any], configs: list[RunnableConfig], options: dict[str, Any]
     ) -> list[Any]:
         flow = guarded_calls(inputs, self._adapter, self.policy)
-        try:
-            step: Step = next(flow)
-            while True:
-                if isinstance(step, Judge):
-                    step = flow.send(self._judge(step))
-                else:
-                    step = flow.send(self._adapter.call(*_select(step, inputs, configs), options))
-        except StopIteration as finished:
-            return cast("list[Any]", finished.value)
+        step = next(flow)
+        while True:
+            if isinstance(step, Judge):
+                reply = self._judge(step)
+            else:
+                reply = self._adapter.call(*_select(step, inputs, configs), options)
+            try:
+                step = flow.send(reply)
+            except StopIteration as finished:
+                return cast("list[Any]", finished.value)
 
     async def _adrive(
         self, inputs: Sequence[Any], configs: list[RunnableConfig], options: dict[str, Any]
     ) -> list[Any]:
         flow = guarded_calls(inputs, self._adapter, self.policy)
-        try:
-            step: Step = next(flow)
-            while True:
-                if isinstance(step, Judge):
-                    step = flow.send(await asyncio.to_thread(self._judge, step))
-                else:
-                    step = flow.send(await self._adapter.acall(*_select(step, inputs, configs), options))
-        except StopIteration as finished:
-            return cast("list[Any]", finished.value)
+        step = next(flow)
+        while True:
+            if isinstance(step, Judge):
+                reply = await asyncio.to_thread(self._judge, step)
+            else:
+                reply = await self._adapter.acall(*_select(step, inputs, configs), options)
+            try:
+                step = flow.send(reply)
+            except StopIteration as finished:
+                return cast("list[Any]", finished.value)
 
-    def _judge(self, step: Judge) -> list[Verdict]:
-        """Give one verdict per text; the only place where scores become verdicts."""
-        started = time.perf_counter()
-        judged = step.prompts if step.responses is None else step.responses
-        problems = [self._problem(text) for text in judged]
-        sound = [index for index, problem in enumerate(problems) if problem is None]
-        verdicts: dict[int, Verdict] = {
-            index: self._failed(problem, step.stage)
-            for index, problem in enumerate(problems)
-            if problem is not None
-        }
-        verdicts.update(zip(sound, self._score(step, sound), strict=True))
-        elapsed_ms = (time.perf_counter() - started) * 1000.0 / max(len(judged), 1)
-        return [verdicts[index].with_latency(elapsed_ms) for index in range(len(judged))]
-
-    def _score(self, step: Judge, sound: list[int]) -> list[Verdict]:
-        """Score the texts at the indices `sound`; one that breaks the classifier does not fail the others."""
-        if not sound:
-            return []
-        prompts = [cast("str", step.prompts[index]) for index in sound]
-        responses = None if step.responses is None else [step.responses[index] for index in sound]
-        try:
-            scores = self.classifier.score_many(prompts, responses)
-            return [decide(item, step.stage, self.policy, self._point, self.classifier.id) for item in scores]
-        except Exception as error:  # noqa: BLE001 - fail closed on anything
-            if len(sound) == 1:
-                return [self._failed(error, step.stage)]
-        return [verdict for index in sound for verdict in self._score(step, [index])]
-
-    def _problem(self, text: object) -> Exception | None:
-        if isinstance(text, Exception):
-            return text
-        try:
-            require_checkable(text, self.policy.max_chars)
-        except InvalidInputError as error:
-            return error
-        return None
-
-    def _failed(self, error: Exception, stage: Stage) -> Verdict:
-        if self.policy.on_error is OnError.RAISE:
-            raise error
-        verdict = failure(error, stage, self.policy, self.classifier.id)
-        logger.warning(
-            "guard failed at stage %s, %s: %s", stage.value, verdict.action.value, type(error).__name__
-        )
-        return verdict
+    def _judge(self, step: Judge) -> list[Any]:
+        return self.checker.judge_each(step.stage, step.prompts, step.responses)
 
 
 def _select(
@@ -249,9 +205,3 @@ def _raise_first(results: list[Any], return_exceptions: bool) -> list[Any]:
             if isinstance(result, Exception):
                 raise result
     return results
-
-
-def _require_str(text: object) -> str:
-    if not isinstance(text, str):
-        raise InvalidInputError(f"the guard checks text: expected str, found {type(text).__name__}")
-    return text

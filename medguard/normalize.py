@@ -29,20 +29,27 @@ _HOMOGLYPHS: Final = str.maketrans(
     "aeopcyxijsdghlmtkbhqwABEKMHOPCTXYIJSabeikvoptuxynwABEZHIKMNOPTYXabcdefghijklmnoprstuvwyz",
 )
 _LEET: Final = str.maketrans("013457@$!", "oieastasi")
-_LEET_WORD: Final = re.compile(
-    r"(?<![\w@$!])(?=[\w@$!]*[^\W\d_])(?=[\w@$!]*[013457@$!])[\w@$!]{3,}(?![\w@$])"
-)
+_LEET_WORD: Final = re.compile(r"(?<![\w@$!])(?=[\w@$!]*[^\W\d_])(?=[\w@$!]*[013457@$!])[\w@$!]{3,}")
 _SPACED_RUN: Final = re.compile(r"(?<!\w)(?:[^\W_](?P<gap>[ .\-_*])(?:[^\W_](?P=gap)){1,}[^\W_])(?!\w)")
 _BASE64_RUN: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _WIDE_GAP: Final = re.compile(r"[ \t]{2,}")
-_VARIATION_SELECTORS: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-_MAX_PAYLOADS: Final = 8
+_WORD: Final = re.compile(r"[^\W\d_]+")
+# Control and format characters, and marks drawn over a letter: zero-width, bidi, variation selectors,
+# strike-through. Marks go also because sorting a long run of them takes NFKC quadratic time.
+_UNSEEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Mc", "Me", "Mn"})
+# Hangul and Braille blanks; and two Arabic ligatures that NFKC would blow up to 18 and 8 characters.
+_UNSEEN: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0\ufdfa\ufdfb")
 
 
 def strip_invisible(text: str) -> str:
-    """Remove format characters (zero-width, bidi, soft hyphen, tags) and variation selectors."""
-    visible = "".join(char for char in text if unicodedata.category(char) != "Cf")
-    return _VARIATION_SELECTORS.sub("", visible)
+    """Remove what a reader does not see or reads past: control and format characters, loose marks."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        char
+        for char in text
+        if char.isspace() or not (char in _UNSEEN or unicodedata.category(char) in _UNSEEN_CATEGORIES)
+    )
 
 
 def fold_homoglyphs(text: str) -> str:
@@ -55,13 +62,20 @@ def fold_homoglyphs(text: str) -> str:
         folded = match.group().translate(_HOMOGLYPHS)
         return folded if folded.isascii() else match.group()
 
-    return re.sub(r"[^\W\d_]*[^\W\d_\x00-\x7f][^\W\d_]*", fold, text)
+    return text if text.isascii() else _WORD.sub(fold, text)
 
 
 def join_spaced_letters(text: str) -> str:
-    """Join runs of three or more single letters: ``h a r m`` becomes ``harm``; wider gaps end a word."""
-    joined = _SPACED_RUN.sub(lambda match: match.group().replace(match.group("gap"), ""), text)
-    return _WIDE_GAP.sub(" ", joined)
+    """Join runs of three or more single letters: ``h a r m`` becomes ``harm``; wider gaps end a word.
+
+    Runs of digits alone (``1-2-3``) stay as they are.
+    """
+
+    def join(match: re.Match[str]) -> str:
+        joined = match.group().replace(match.group("gap"), "")
+        return match.group() if joined.isdigit() else joined
+
+    return _WIDE_GAP.sub(" ", _SPACED_RUN.sub(join, text))
 
 
 def undo_leet(text: str, is_word: Callable[[str], bool]) -> str:
@@ -75,18 +89,20 @@ def undo_leet(text: str, is_word: Callable[[str], bool]) -> str:
     """
 
     def read(match: re.Match[str]) -> str:
-        word = match.group()
-        for one in ("i", "l"):
-            plain = word.lower().replace("1", one).translate(_LEET)
-            if plain.isalpha() and len(plain) >= 3 and is_word(plain):
-                return plain
-        return word
+        whole = match.group()
+        # A closing "!" is a letter in few words and the end of a sentence in most.
+        for word in dict.fromkeys((whole, whole.rstrip("!"))):
+            for one in ("i", "l"):
+                plain = word.lower().replace("1", one).translate(_LEET)
+                if plain.isalpha() and len(plain) >= 3 and is_word(plain):
+                    return plain + whole[len(word) :]
+        return whole
 
     return _LEET_WORD.sub(read, text)
 
 
 def decode_base64_runs(text: str) -> list[str]:
-    """Decode runs that look like base64 and turn out to be readable text (at most eight of them)."""
+    """Decode runs that look like base64 and turn out to be readable text."""
     payloads: list[str] = []
     for match in _BASE64_RUN.finditer(text):
         run = match.group().rstrip("=")
@@ -97,11 +113,9 @@ def decode_base64_runs(text: str) -> list[str]:
             decoded = raw.decode("utf-8")
         except (binascii.Error, ValueError):
             continue
-        readable = sum(char.isalpha() or char in " .,?!'\n" for char in decoded)
-        if decoded and readable >= 0.85 * len(decoded):
+        readable = sum(char.isalnum() or char in " .,?!'\n" for char in decoded)
+        if readable >= 0.85 * len(decoded):
             payloads.append(decoded)
-            if len(payloads) == _MAX_PAYLOADS:
-                break
     return payloads
 
 
@@ -112,10 +126,18 @@ def normalize(text: str, is_word: Callable[[str], bool]) -> str:
 
 
 def variants(text: str, is_word: Callable[[str], bool]) -> list[str]:
-    """List the forms of `text` to score: as it is, its plain reading if that differs, decoded payloads."""
+    """List the forms of `text` to score: as it is, its plain reading if that differs, what it encodes.
+
+    All payloads of one text make one form, so that their number costs nothing. A payload may itself be
+    encoded; each layer is at most three quarters as long as the one around it, so this ends.
+    """
     plain = normalize(text, is_word)
     forms = [text] if _same_reading(plain, text) else [text, plain]
-    return [*forms, *decode_base64_runs(plain)]
+    layer = decode_base64_runs(plain)
+    while layer:
+        forms.append("\n".join(layer))
+        layer = [inner for payload in layer for inner in decode_base64_runs(payload)]
+    return forms
 
 
 def _same_reading(one: str, other: str) -> bool:

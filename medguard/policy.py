@@ -49,8 +49,8 @@ class Policy(BaseModel):
     """Score at which a prompt trips; overrides the operating point."""
     response_threshold: Probability | None = None
     """Score at which a response trips; overrides the operating point."""
-    stages: frozenset[Stage] = frozenset(Stage)
-    """Which texts are checked."""
+    stages: frozenset[Stage] = Field(default=frozenset(Stage), min_length=1)
+    """Which texts are checked; at least one."""
     action: Action = Action.BLOCK
     """What to do about a text that trips."""
     category_actions: dict[str, Action] = Field(default_factory=dict)
@@ -60,7 +60,7 @@ class Policy(BaseModel):
     """What to do about a text that the guard failed to judge."""
     refusal: str = Field(default=DEFAULT_REFUSAL, min_length=1)
     """Answer given instead of a blocked one."""
-    max_chars: int = Field(default=100_000, ge=1)
+    max_chars: int = Field(default=32_000, ge=1)
     """Longest text that is judged, in characters; a longer one counts as a failure to judge."""
 
     @field_validator("category_actions")
@@ -100,7 +100,7 @@ class Policy(BaseModel):
             data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise PolicyError(f"cannot read policy file {path}: {error}") from error
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as a date in month 13
             raise PolicyError(f"policy file {path} is not YAML: {error}") from error
         return cls.from_mapping({} if data is None else data)
 
@@ -108,4 +108,6 @@ class Policy(BaseModel):
         """Return the policy as YAML that `from_yaml` reads back."""
         data = self.model_dump(mode="json")
         data["stages"] = sorted(data["stages"])
-        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+        # The rarer line breaks come back as spaces unless they are escaped.
+        has_rare_break = not {"\x85", "\u2028", "\u2029"}.isdisjoint(self.refusal + self.operating_point)
+        return yaml.safe_dump(data, sort_keys=False, allow_unicode=not has_rare_break)

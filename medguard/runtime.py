@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from medguard.errors import BundleError, ProviderError
 
-__all__ = ["Device", "Session", "choose_device", "open_session"]
+__all__ = ["Device", "Session", "candidate_devices", "open_session"]
 
 _INSTALL = "pip install 'medguard[cpu]', or 'medguard[gpu]' on a machine with an NVIDIA GPU"
 
@@ -52,21 +52,21 @@ class Session:
         return result
 
 
-def choose_device(device: Device) -> Device:
-    """Resolve ``auto`` to the GPU where onnxruntime offers CUDA, else the CPU.
+def candidate_devices(device: Device) -> tuple[Device, ...]:
+    """List the devices to try in turn: for ``auto`` a GPU where onnxruntime was built for one, then the CPU.
 
     Raises:
-        ProviderError: onnxruntime is not installed, or a GPU was asked for and CUDA is not offered.
+        ProviderError: onnxruntime is not installed, or a GPU was asked for and it was not built for one.
     """
     offered = _onnxruntime().get_available_providers()
-    has_gpu = "CUDAExecutionProvider" in offered
-    if device is Device.GPU and not has_gpu:
+    built_for_gpu = "CUDAExecutionProvider" in offered
+    if device is Device.GPU and not built_for_gpu:
         raise ProviderError(
             f"device 'gpu' needs CUDAExecutionProvider, onnxruntime offers {offered}: {_INSTALL}"
         )
     if device is Device.AUTO:
-        return Device.GPU if has_gpu else Device.CPU
-    return device
+        return (Device.GPU, Device.CPU) if built_for_gpu else (Device.CPU,)
+    return (device,)
 
 
 def open_session(graph: bytes, device: Device, threads: int | None) -> Session:

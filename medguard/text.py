@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from datetime import date, time, timedelta
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
 
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
@@ -13,9 +16,25 @@ from medguard.errors import InvalidInputError
 
 __all__ = ["answer_text", "new_user_text", "strings_in"]
 
+_MEDIA_TYPES: Final = frozenset(
+    {"image_url", "image", "input_image", "input_audio", "audio", "video", "file", "input_file"}
+)
+# What a media part tells besides text.
+_MEDIA_KEYS: Final = frozenset(
+    {"type", "id", "url", "data", "base64", "image_url", "file_url", "file_data", "file_id"}
+    | {"media_type", "mime_type", "source_type", "format", "detail"}
+)
+_OTHER_TYPES: Final = frozenset(
+    {"text", "text-plain", "input_text", "output_text", "refusal", "reasoning", "thinking", "function"}
+    | {"tool_use", "tool_call", "tool_call_chunk", "tool_result", "human", "ai", "tool", "system"}
+)
+_WITHOUT_TEXT: Final = (bool, int, float, complex, Decimal, UUID, date, time, timedelta)
+
 
 def strings_in(value: Any) -> Iterator[str]:
-    """Yield every string inside `value`, in order, keys of mappings excluded.
+    """Yield every string inside `value`, in order. Links and encoded media of content parts are left out.
+
+    Keys of mappings are names of fields, unless they hold several words.
 
     Raises:
         InvalidInputError: The value holds something in which text could hide unseen (bytes, unknown types).
@@ -23,22 +42,16 @@ def strings_in(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         if value:
             yield value
-    elif value is None or isinstance(value, bool | int | float):
+    elif value is None or isinstance(value, _WITHOUT_TEXT):
         return
     elif isinstance(value, BaseMessage):
-        yield from strings_in(value.content)
-        yield from strings_in(value.additional_kwargs)
+        yield from strings_in([*_texts([value.name]), value.content, value.additional_kwargs])
         if isinstance(value, AIMessage):
             yield from strings_in([call["args"] for call in (*value.tool_calls, *value.invalid_tool_calls)])
     elif isinstance(value, PromptValue):
         yield from strings_in(value.to_messages())
     elif isinstance(value, Mapping):
-        # Content parts of chat messages keep text beside links and encoded media.
-        if value.get("type") in ("image_url", "image", "input_audio", "audio", "file"):
-            return
-        for key, item in value.items():
-            if not (key == "type" and isinstance(item, str)):
-                yield from strings_in(item)
+        yield from _strings_in_mapping(value)
     elif isinstance(value, BaseModel):
         yield from strings_in(value.model_dump())
     elif isinstance(value, list | tuple | set | frozenset):
@@ -51,7 +64,8 @@ def strings_in(value: Any) -> Iterator[str]:
 def new_user_text(value: Any) -> str:
     """Return the text that is new in a model's input: of a conversation, all after the last answer.
 
-    System messages are left out: they are the deployer's words, not the user's.
+    An answer begun for the model at the end (a prefill) is new text too, and so is what a mapping holds
+    beside its ``messages``. System messages are left out: they are the deployer's words, not the user's.
 
     Raises:
         InvalidInputError: No text can be found in `value`.
@@ -59,11 +73,9 @@ def new_user_text(value: Any) -> str:
     messages = _as_messages(value)
     if messages is None:
         return "\n\n".join(strings_in(value))
-    last_answer = max(
-        (index for index, item in enumerate(messages) if isinstance(item, AIMessage)), default=-1
-    )
-    fresh = [item for item in messages[last_answer + 1 :] if not isinstance(item, SystemMessage)]
-    return "\n\n".join(strings_in(fresh))
+    fresh = [item for item in messages[_turn_start(messages) :] if not isinstance(item, SystemMessage)]
+    beside = {key: item for key, item in value.items() if key != "messages"} if _is_state(value) else None
+    return "\n\n".join(strings_in([fresh, beside]))
 
 
 def answer_text(value: Any) -> str:
@@ -81,7 +93,7 @@ def _as_messages(value: Any) -> list[BaseMessage] | None:
     """Read `value` as a conversation where it is one, else return None."""
     if isinstance(value, PromptValue):
         return value.to_messages()
-    if isinstance(value, Mapping) and isinstance(value.get("messages"), list):
+    if _is_state(value):
         value = value["messages"]
     if isinstance(value, BaseMessage):
         return [value]
@@ -91,8 +103,41 @@ def _as_messages(value: Any) -> list[BaseMessage] | None:
         return None
     try:
         return convert_to_messages(value)
-    except (ValueError, TypeError, KeyError, NotImplementedError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever the cause, the text is out of reach
         raise InvalidInputError(f"the list of messages cannot be read: {type(error).__name__}") from None
+
+
+def _is_state(value: Any) -> bool:
+    """Whether `value` is a mapping that keeps a conversation under ``messages``, as agents do."""
+    return isinstance(value, Mapping) and isinstance(value.get("messages"), list)
+
+
+def _turn_start(messages: list[BaseMessage]) -> int:
+    """Index after the last answer that something follows: answers at the very end are prefills."""
+    start = len(messages)
+    while start and isinstance(messages[start - 1], AIMessage):
+        start -= 1
+    while start and not isinstance(messages[start - 1], AIMessage):
+        start -= 1
+    return start
+
+
+def _strings_in_mapping(value: Mapping[Any, Any], is_media: bool = False) -> Iterator[str]:
+    kind = value.get("type")
+    is_media = is_media or (isinstance(kind, str) and kind in _MEDIA_TYPES)
+    for key, item in value.items():
+        yield from strings_in(_texts([key]))
+        if is_media and key in _MEDIA_KEYS and (isinstance(item, bytes) or not _texts([item])):
+            continue
+        if isinstance(item, Mapping):
+            yield from _strings_in_mapping(item, is_media)
+        elif not (key == "type" and isinstance(item, str) and item in _OTHER_TYPES):
+            yield from strings_in(item)
+
+
+def _texts(values: list[Any]) -> list[Any]:
+    """Leave out names, links and encodings: strings without a gap between words."""
+    return [item for item in values if not (isinstance(item, str) and len(item.split()) <= 1)]
 
 
 def _looks_like_message(item: Any) -> bool:

@@ -95,6 +95,17 @@ class Verdict:
         )
         failed = self.outcome is Outcome.FAILED
         _require(failed == (self.error is not None), "an error is named exactly when the guard failed")
+        if not judged:
+            _require(
+                self.harmfulness is None and self.general_harm is None and not self.principles,
+                "harm is scored only when the text was judged",
+            )
+        if self.outcome is Outcome.TRIPPED and self.score is not None and self.threshold is not None:
+            _require(self.score >= self.threshold, "the guard trips at the threshold or above")
+        _require(
+            self.principle is None or self.outcome is Outcome.TRIPPED,
+            "a principle is at stake only when the guard tripped",
+        )
         if self.outcome in (Outcome.PASSED, Outcome.SKIPPED):
             _require(self.action is Action.ALLOW, "a text that passed or was skipped is allowed")
         for name, value in (
@@ -144,6 +155,8 @@ class Verdict:
         Raises:
             ValueError: An unknown or missing field, or an illegal combination.
         """
+        if not isinstance(data, dict):
+            raise ValueError(f"not a verdict: expected a dict, found {type(data).__name__}")  # noqa: TRY004
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(data) - known):
             raise ValueError(f"unknown verdict fields: {', '.join(unknown)}")

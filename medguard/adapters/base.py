@@ -8,11 +8,10 @@ from typing import Any, TypeAlias
 
 from langchain_core.runnables import RunnableConfig
 
-from medguard.errors import ModelError
 from medguard.text import answer_text, new_user_text
 from medguard.verdict import Verdict
 
-__all__ = ["Adapter", "Outcomes", "translate"]
+__all__ = ["Adapter", "Outcomes"]
 
 Outcomes: TypeAlias = "list[Any | Exception]"
 """One answer, or the exception instead of it, per input."""
@@ -41,14 +40,14 @@ class Adapter(ABC):
         """Call the model on each input, asynchronously."""
 
     @abstractmethod
-    def refuse(self, text: str, model_input: Any, answer: Any | None, verdict: Verdict) -> Any:
+    def refuse(self, text: str, model_input: Any, answer: Any | None, verdicts: Sequence[Verdict]) -> Any:
         """Make a refusal of the type of the model's own answers.
 
         Args:
             text: The refusal.
             model_input: What the model was, or would have been, given.
             answer: The blocked answer; None when the prompt was blocked and the model never called.
-            verdict: The verdict that blocked.
+            verdicts: The verdicts so far, the last of them the one that blocked.
 
         Raises:
             BlockedError: The answer type has no place for a refusal.
@@ -65,10 +64,3 @@ class Adapter(ABC):
     def answer_text(self, model_input: Any, answer: Any) -> str:
         """Return the text of `answer` that the post-filter checks."""
         return answer_text(answer)
-
-
-def translate(error: Exception) -> ModelError:
-    """Wrap an exception of the model; its message may quote health text, so only its type is told."""
-    wrapped = ModelError(f"the guarded model raised {type(error).__name__}")
-    wrapped.__cause__ = error
-    return wrapped

@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 
-from medguard.adapters.base import Adapter, Outcomes, translate
+from medguard.adapters.base import Adapter, Outcomes
 from medguard.errors import BlockedError, ModelError
 from medguard.verdict import Verdict
 
@@ -53,8 +53,8 @@ class CallableAdapter(Adapter):
     ) -> Outcomes:
         """Call the function on each input in turn."""
         if self.is_async:
-            return [ModelError("the guarded function is async: use ainvoke or abatch") for _ in inputs]
-        return [self._call_one(item, options) for item in inputs]
+            return [_needs_await() for _ in inputs]
+        return [_awaited_by_none(self._call_one(item, options)) for item in inputs]
 
     async def acall(
         self,
@@ -65,9 +65,9 @@ class CallableAdapter(Adapter):
         """Call the function on all inputs side by side, a sync one in threads."""
         return list(await asyncio.gather(*(self._acall_one(item, options) for item in inputs)))
 
-    def refuse(self, text: str, model_input: Any, answer: Any | None, verdict: Verdict) -> Any:
+    def refuse(self, text: str, model_input: Any, answer: Any | None, verdicts: Sequence[Verdict]) -> Any:
         """Return the refusal as `GuardedStr`, or in a copy of the answer's own type."""
-        return GuardedStr(text, [verdict]) if answer is None else refusal_like(answer, text, verdict)
+        return GuardedStr(text, verdicts) if answer is None else refusal_like(answer, text, verdicts)
 
     def attach(self, answer: Any, verdicts: Sequence[Verdict]) -> Any:
         """Turn a str into `GuardedStr`; mark a message; leave other types as they are."""
@@ -77,31 +77,45 @@ class CallableAdapter(Adapter):
         try:
             return self._model(item, **options)
         except Exception as error:  # noqa: BLE001 - whatever a model raises belongs to this input alone
-            return translate(error)
+            return ModelError.caused_by(error)
 
     async def _acall_one(self, item: Any, options: dict[str, Any]) -> Any | Exception:
-        if not self.is_async:
-            return await asyncio.to_thread(self._call_one, item, options)
         try:
-            return await self._model(item, **options)
+            if self.is_async:
+                return await self._model(item, **options)
+            answer = await asyncio.to_thread(self._call_one, item, options)
+            # A sync function may hand on what an async one returns.
+            return await answer if inspect.isawaitable(answer) else answer
         except Exception as error:  # noqa: BLE001 - as above
-            return translate(error)
+            return ModelError.caused_by(error)
 
 
-def refusal_like(answer: Any, text: str, verdict: Verdict) -> Any:
+def _needs_await() -> ModelError:
+    return ModelError("the guarded function is async: use ainvoke or abatch")
+
+
+def _awaited_by_none(answer: Any) -> Any:
+    """Replace a coroutine, which nobody here can await."""
+    if not inspect.iscoroutine(answer):
+        return answer
+    answer.close()
+    return _needs_await()
+
+
+def refusal_like(answer: Any, text: str, verdicts: Sequence[Verdict]) -> Any:
     """Make a refusal of the type of `answer`: a str or a LangChain message.
 
     Raises:
         BlockedError: Another type.
     """
     if isinstance(answer, str):
-        return GuardedStr(text, [verdict])
+        return GuardedStr(text, verdicts)
     if isinstance(answer, AIMessage):
-        return attach_verdicts(AIMessage(content=text, id=answer.id, name=answer.name), [verdict])
+        return attach_verdicts(AIMessage(content=text, id=answer.id, name=answer.name), verdicts)
     raise BlockedError(
         f"the answer was blocked, and a {type(answer).__name__} has no place for a refusal; "
         "catch BlockedError, or guard the part of the chain that gives text",
-        verdict,
+        verdicts[-1],
     )
 
 

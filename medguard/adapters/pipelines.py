@@ -8,7 +8,8 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from medguard.adapters.base import Adapter, Outcomes, translate
+from medguard.adapters.base import Adapter, Outcomes
+from medguard.errors import ModelError
 from medguard.text import answer_text, new_user_text
 from medguard.verdict import Verdict
 
@@ -36,14 +37,15 @@ class PipelineAdapter(Adapter):
         """Run the pipeline in a thread."""
         return await asyncio.to_thread(self.call, inputs, configs, options)
 
-    def refuse(self, text: str, model_input: Any, answer: Any | None, verdict: Verdict) -> Any:
+    def refuse(self, text: str, model_input: Any, answer: Any | None, verdicts: Sequence[Verdict]) -> Any:
         """Return one generated text that holds the refusal, as a message where the input was messages."""
-        if isinstance(model_input, str):
+        alone = isinstance(answer, list) and all(isinstance(item["generated_text"], str) for item in answer)
+        if alone or not isinstance(model_input, list):
             generated: Any = text
         else:
             generated = [*model_input, {"role": "assistant", "content": text}]
         count = len(answer) if isinstance(answer, list) else 1
-        return self.attach([{"generated_text": generated} for _ in range(count)], [verdict])
+        return self.attach([{"generated_text": generated} for _ in range(count)], verdicts)
 
     def attach(self, answer: Any, verdicts: Sequence[Verdict]) -> Any:
         """Add the key ``medguard`` to every generated text."""
@@ -62,7 +64,7 @@ class PipelineAdapter(Adapter):
         try:
             return self._pipeline(item, **options)
         except Exception as error:  # noqa: BLE001 - whatever a model raises belongs to this input alone
-            return translate(error)
+            return ModelError.caused_by(error)
 
 
 def is_pipeline(model: object) -> bool:
@@ -72,7 +74,9 @@ def is_pipeline(model: object) -> bool:
 
 def _generated(model_input: Any, generated: Any) -> str:
     if isinstance(generated, list):
-        repeated = len(model_input) if isinstance(model_input, list) else 0
-        return answer_text(generated[repeated:])
+        # The pipeline repeats the conversation, and goes on with its last message where that is a prefill.
+        given = model_input if isinstance(model_input, list) else []
+        fresh = [item for index, item in enumerate(generated) if given[index : index + 1] != [item]]
+        return answer_text([{**item, "role": None} for item in fresh])
     text = answer_text(generated)
     return text.removeprefix(model_input) if isinstance(model_input, str) else text

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from medguard.adapters.base import Adapter, Outcomes, translate
+from medguard.adapters.base import Adapter, Outcomes
 from medguard.adapters.callables import GuardedStr, attach_verdicts, refusal_like
-from medguard.errors import BlockedError
+from medguard.errors import BlockedError, ModelError
 from medguard.verdict import Verdict
 
 __all__ = ["RunnableAdapter"]
@@ -26,29 +27,33 @@ class RunnableAdapter(Adapter):
         self, inputs: Sequence[Any], configs: Sequence[RunnableConfig], options: dict[str, Any]
     ) -> Outcomes:
         """Call the runnable's own batch."""
-        answers = self._model.batch(list(inputs), list(configs), return_exceptions=True, **options)
-        return [_translated(answer) for answer in answers]
+        try:
+            return self._model.batch(list(inputs), list(configs), return_exceptions=True, **options)
+        except Exception as error:  # noqa: BLE001 - a runnable with a batch of its own may raise all the same
+            return [ModelError.caused_by(error) for _ in inputs]
 
     async def acall(
         self, inputs: Sequence[Any], configs: Sequence[RunnableConfig], options: dict[str, Any]
     ) -> Outcomes:
         """Call the runnable's own abatch."""
-        answers = await self._model.abatch(list(inputs), list(configs), return_exceptions=True, **options)
-        return [_translated(answer) for answer in answers]
+        try:
+            return await self._model.abatch(list(inputs), list(configs), return_exceptions=True, **options)
+        except Exception as error:  # noqa: BLE001 - as above
+            return [ModelError.caused_by(error) for _ in inputs]
 
-    def refuse(self, text: str, model_input: Any, answer: Any | None, verdict: Verdict) -> Any:
+    def refuse(self, text: str, model_input: Any, answer: Any | None, verdicts: Sequence[Verdict]) -> Any:
         """Return a message or a str, by the answer or by the runnable's declared output type."""
         if answer is not None:
-            return refusal_like(answer, text, verdict)
+            return refusal_like(answer, text, verdicts)
         declared = self._declared_output()
         if declared is str:
-            return GuardedStr(text, [verdict])
+            return GuardedStr(text, verdicts)
         if declared is AIMessage:
-            return attach_verdicts(AIMessage(content=text), [verdict])
+            return attach_verdicts(AIMessage(content=text), verdicts)
         raise BlockedError(
             "the prompt was blocked, and the chain does not declare that it returns a message or a str; "
             "catch BlockedError, or guard the model inside the chain",
-            verdict,
+            verdicts[-1],
         )
 
     def attach(self, answer: Any, verdicts: Sequence[Verdict]) -> Any:
@@ -61,12 +66,18 @@ class RunnableAdapter(Adapter):
             declared: Any = self._model.OutputType
         except TypeError:
             return None
-        members = getattr(declared, "__args__", None) or (declared,)
-        classes = [member for member in members if isinstance(member, type)]
+        classes = list(_members(declared))
         if any(issubclass(member, BaseMessage) for member in classes):
             return AIMessage
         return str if str in classes else None
 
 
-def _translated(answer: Any) -> Any:
-    return translate(answer) if isinstance(answer, Exception) else answer
+def _members(declared: Any) -> Iterator[type]:
+    """Yield the classes in a type; chat models declare a union of annotated unions of messages."""
+    if get_origin(declared) is Annotated:
+        yield from _members(get_args(declared)[0])
+    elif get_origin(declared) in (Union, UnionType):
+        for member in get_args(declared):
+            yield from _members(member)
+    elif isinstance(declared, type):
+        yield declared

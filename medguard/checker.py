@@ -1,0 +1,184 @@
+"""`Checker`: a classifier and a policy. Texts in, verdicts out; knows no model and no framework."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import cast
+
+from medguard.classifier import Classifier, Scorer
+from medguard.decision import decide, failure, require_checkable, resolve_operating_point
+from medguard.errors import InvalidInputError, MedGuardError, ProviderError
+from medguard.policy import OnError, Policy
+from medguard.verdict import Stage, Verdict
+
+__all__ = ["Checker"]
+
+logger = logging.getLogger(__name__)
+
+
+class Checker:
+    """Judges requests and answers under a policy. Safe to share between threads.
+
+    It judges what it is asked to: the policy's `stages` say what a guard around a model asks.
+    """
+
+    def __init__(self, *, policy: Policy | None = None, classifier: Scorer | None = None) -> None:
+        """Join `policy` and `classifier`.
+
+        Args:
+            policy: What to block and how; the default blocks at the ``balanced`` operating point.
+            classifier: The classifier; None loads the bundled one.
+
+        Raises:
+            PolicyError: The policy names an operating point that the classifier lacks.
+            BundleError: The classifier cannot be loaded.
+            ProviderError: No inference runtime is installed.
+        """
+        self.policy = Policy() if policy is None else policy
+        self.classifier: Scorer = Classifier.load() if classifier is None else classifier
+        self._point = resolve_operating_point(self.policy, self.classifier.operating_points)
+
+    def check_prompt(self, prompt: str) -> Verdict:
+        """Judge a request alone.
+
+        Raises:
+            InvalidInputError: `prompt` is not a str. (Text that cannot be judged gives a failed verdict,
+                or raises under ``on_error: raise``.)
+        """
+        return self.check_prompts([_require_str(prompt)])[0]
+
+    def check_response(self, response: str, *, prompt: str = "") -> Verdict:
+        """Judge an answer, in the light of the request where it is known.
+
+        Raises:
+            InvalidInputError: An argument is not a str.
+        """
+        return self.check_responses([_require_str(prompt)], [_require_str(response)])[0]
+
+    def check_prompts(self, prompts: Sequence[str]) -> list[Verdict]:
+        """Judge many requests in one classifier call; one that cannot be judged gives a failed verdict."""
+        return self.judge(Stage.PROMPT, prompts)
+
+    def check_responses(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
+        """Judge many answers, each in the light of its request (an empty str where that is unknown).
+
+        Raises:
+            InvalidInputError: There is not one prompt per response.
+        """
+        return self.judge(Stage.RESPONSE, prompts, responses)
+
+    def judge(
+        self, stage: Stage, prompts: Sequence[object], responses: Sequence[object] | None = None
+    ) -> list[Verdict]:
+        """Give one verdict per text.
+
+        Args:
+            stage: What is judged: the prompts, or the responses.
+            prompts: Requests. Whatever stands where a text should be (an exception says why there is none)
+                gives a failed verdict.
+            responses: Answers, at the response stage only.
+
+        Raises:
+            InvalidInputError: A str instead of a sequence, or not one prompt per response.
+            MedGuardError: Something could not be judged and the policy says ``on_error: raise``.
+        """
+        verdicts: list[Verdict] = []
+        for judgement in self.judge_each(stage, prompts, responses):
+            if isinstance(judgement, MedGuardError):
+                raise judgement
+            verdicts.append(judgement)
+        return verdicts
+
+    def judge_each(
+        self, stage: Stage, prompts: Sequence[object], responses: Sequence[object] | None = None
+    ) -> list[Verdict | MedGuardError]:
+        """Judge like `judge`, with errors in place of verdicts; the only place that makes verdicts.
+
+        Raises:
+            InvalidInputError: A str instead of a sequence, or not one prompt per response.
+        """
+        _require_pairs(stage, prompts, responses)
+        started = time.perf_counter()
+        judged = prompts if responses is None else responses
+        judgements = [self._refused_unread(text, stage) for text in judged]
+        sound = [index for index, judgement in enumerate(judgements) if judgement is None]
+        scored = self._score(
+            stage,
+            [_context(prompts[index], self.policy.max_chars) for index in sound],
+            None if responses is None else [cast("str", responses[index]) for index in sound],
+        )
+        for index, judgement in zip(sound, scored, strict=True):
+            judgements[index] = judgement
+        elapsed_ms = (time.perf_counter() - started) * 1000.0 / max(len(judged), 1)
+        return [
+            item.with_latency(elapsed_ms) if isinstance(item, Verdict) else item
+            for item in judgements
+            if item is not None
+        ]
+
+    def _score(
+        self, stage: Stage, prompts: list[str], responses: list[str] | None
+    ) -> list[Verdict | MedGuardError]:
+        """Score texts; one that breaks the classifier does not fail the others, each then scored alone."""
+        if not prompts:
+            return []
+        try:
+            scores = self.classifier.score_many(prompts, responses)
+            if len(scores) != len(prompts):
+                raise ProviderError(f"the classifier gave {len(scores)} scores for {len(prompts)} texts")  # noqa: TRY301
+            return [decide(item, stage, self.policy, self._point, self.classifier.id) for item in scores]
+        except Exception as error:  # noqa: BLE001 - fail closed on anything
+            if len(prompts) == 1:
+                return [self._failed(error, stage)]
+        return [
+            self._score(stage, [prompt], None if responses is None else [responses[index]])[0]
+            for index, prompt in enumerate(prompts)
+        ]
+
+    def _refused_unread(self, text: object, stage: Stage) -> Verdict | MedGuardError | None:
+        """Judgement of something that no classifier can judge, else None."""
+        if isinstance(text, Exception):
+            return self._failed(text, stage)
+        try:
+            require_checkable(text, self.policy.max_chars)
+        except InvalidInputError as error:
+            return self._failed(error, stage)
+        return None
+
+    def _failed(self, error: Exception, stage: Stage) -> Verdict | MedGuardError:
+        logger.warning(
+            "guard failed at stage %s, on_error %s: %s",
+            stage.value,
+            self.policy.on_error.value,
+            type(error).__name__,
+        )
+        if self.policy.on_error is not OnError.RAISE:
+            return failure(error, stage, self.policy, self.classifier.id)
+        if isinstance(error, MedGuardError):
+            return error
+        # Without its cause, whose message may quote the text.
+        return ProviderError(f"the classifier failed with {type(error).__name__}")
+
+
+def _context(prompt: object, max_chars: int) -> str:
+    """A request that could not be read gives an answer no context; the answer is still judged."""
+    return prompt[:max_chars] if isinstance(prompt, str) else ""
+
+
+def _require_pairs(stage: Stage, prompts: Sequence[object], responses: Sequence[object] | None) -> None:
+    if isinstance(prompts, str | bytes) or isinstance(responses, str | bytes):
+        raise InvalidInputError("the guard checks a sequence of texts here: found a single one")
+    if (responses is None) != (stage is Stage.PROMPT):
+        raise InvalidInputError("responses are judged at the response stage and only there")
+    if responses is not None and len(prompts) != len(responses):
+        raise InvalidInputError(
+            f"expected one prompt per response, found {len(prompts)} for {len(responses)}"
+        )
+
+
+def _require_str(text: object) -> str:
+    if not isinstance(text, str):
+        raise InvalidInputError(f"the guard checks text: expected str, found {type(text).__name__}")
+    return text
