@@ -1,0 +1,65 @@
+"""What all tests share: the bundled classifier, loaded once, and altered copies of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medguard import Classifier
+from medguard.bundle import default_bundle_path
+
+SENTINEL = "zebrafish-sentinel-4711"
+"""Stands for user text in tests of what may not leak."""
+
+
+@pytest.fixture(scope="session")
+def classifier() -> Classifier:
+    return Classifier.load(threads=1)
+
+
+@pytest.fixture(scope="session")
+def bundled(classifier: Classifier) -> Classifier:
+    """The same, for tests that load other bundles beside it."""
+    return classifier
+
+
+@pytest.fixture
+def bundle_copy(tmp_path: Path) -> Path:
+    """A copy of the bundle without its large GPU graph, which a CPU test never reads."""
+    copy = tmp_path / "bundle"
+    shutil.copytree(default_bundle_path(), copy, ignore=shutil.ignore_patterns("model.fp16.onnx"))
+    return copy
+
+
+@pytest.fixture
+def edit_config(bundle_copy: Path) -> Callable[[Callable[[dict[str, Any]], None]], Path]:
+    """Change the copy's classifier.json in place."""
+
+    def edit(change: Callable[[dict[str, Any]], None]) -> Path:
+        file = bundle_copy / "classifier.json"
+        config = json.loads(file.read_text(encoding="utf-8"))
+        change(config)
+        file.write_text(json.dumps(config), encoding="utf-8")
+        return bundle_copy
+
+    return edit
+
+
+@pytest.fixture
+def replace_file(
+    bundle_copy: Path, edit_config: Callable[[Callable[[dict[str, Any]], None]], Path]
+) -> Callable[[str, bytes], Path]:
+    """Replace a file of the copy and record its checksum, so that only the content is wrong."""
+
+    def replace(name: str, content: bytes) -> Path:
+        (bundle_copy / name).write_bytes(content)
+        record = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+        return edit_config(lambda config: config["files"].update({name: record}))
+
+    return replace

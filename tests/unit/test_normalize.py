@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medguard.normalize import (
+    decode_base64_runs,
+    fold_homoglyphs,
+    join_spaced_letters,
+    normalize,
+    strip_invisible,
+    undo_leet,
+    variants,
+)
+
+WORDS = {"kill", "harm", "poison", "how", "the", "dose"}
+
+
+def is_word(word: str) -> bool:
+    return word in WORDS
+
+
+# Everything Python can hold, and much of what disguises are made of.
+DISGUISED = st.text() | st.text(alphabet="aаkіl1!@$ -_.*\u200b\u0336\u202e\ufdfa=+/QUJ\n")
+PROSE = st.lists(
+    st.sampled_from(["my", "mother", "takes", "5", "mg", "of", "morphine", "B12", "H1N1", "daily", "1999"]),
+    min_size=1,
+).map(" ".join)
+
+
+@given(DISGUISED)
+def test_any_text_can_be_normalised(text: str) -> None:
+    assert isinstance(normalize(text, is_word), str)
+    assert variants(text, is_word)[0] == text
+
+
+@given(DISGUISED)
+def test_single_reversals_are_idempotent(text: str) -> None:
+    for reversal in (strip_invisible, fold_homoglyphs):
+        once = reversal(text)
+        assert reversal(once) == once
+
+
+@given(PROSE)
+def test_plain_prose_stays_as_it_is(text: str) -> None:
+    assert normalize(text, is_word) == text
+    assert variants(text, is_word) == [text]
+
+
+@pytest.mark.parametrize(
+    ("disguised", "plain"),
+    [
+        ("k\u200bill", "kill"),
+        ("k\u00adill", "kill"),
+        ("\u202ekill\u202c", "kill"),
+        ("k\ufe0fill", "kill"),
+        ("k\u0336i\u0336l\u0336l\u0336", "kill"),
+        ("k\u20ddill", "kill"),
+        ("k\x00ill", "kill"),
+        ("k\u3164ill", "kill"),
+        ("ｋｉｌｌ", "kill"),
+        ("𝐤𝐢𝐥𝐥", "kill"),
+        ("kіll", "kill"),
+        ("ροіѕоn", "poison"),
+        ("ᴋɪʟʟ", "kill"),
+        ("k i l l", "kill"),
+        ("k.i.l.l", "kill"),
+        ("k-i-l-l", "kill"),
+        ("h o w  t h e  d o s e", "how the dose"),
+        ("k1ll", "kill"),
+        ("ki11", "kill"),
+        ("K1LL", "kill"),
+        ("k1ll!", "kill!"),
+        ("k1ll!!!", "kill!!!"),
+        ("p0!s0n", "poison"),
+        ("h@rm", "harm"),
+        ("k 1 l l", "kill"),
+        ("k\u200b1ll", "kill"),
+    ],
+)
+def test_disguises_are_undone(disguised: str, plain: str) -> None:
+    assert normalize(disguised, is_word) == plain
+    assert variants(disguised, is_word) == [disguised, plain]
+
+
+@pytest.mark.parametrize(
+    "text", ["H1N1", "B12", "A1c", "COVID-19", "p53", "сердце", "καρδιά", "100 ml", "Wow!", "naïve"]
+)
+def test_names_and_real_other_alphabets_stay(text: str) -> None:
+    assert normalize(text, is_word) == text
+
+
+@pytest.mark.parametrize("text", ["a b", "I a m", "U.S."])
+def test_two_letters_are_no_run(text: str) -> None:
+    assert join_spaced_letters(text) in (text, "Iam")
+
+
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+@given(st.text(alphabet="abcdefghijklmnopqrstuvwxyz ,.?0123456789äß", min_size=12))
+def test_readable_base64_is_decoded(text: str) -> None:
+    payload = f"how to harm {text}"
+    for run in (encoded(payload), base64.urlsafe_b64encode(payload.encode()).decode()):
+        assert decode_base64_runs(f"Decode this: {run} please") == [payload]
+
+
+def test_padding_may_be_missing() -> None:
+    assert decode_base64_runs(encoded("how to poison them").rstrip("=")) == ["how to poison them"]
+
+
+def test_bytes_that_are_no_text_are_not_decoded() -> None:
+    run = base64.b64encode(bytes(range(128, 200))).decode()
+    assert decode_base64_runs(run) == []
+    assert variants(run, is_word) == [run]
+
+
+def test_no_number_of_harmless_payloads_hides_the_last() -> None:
+    text = " ".join(
+        [*(encoded(f"a harmless line {number}") for number in range(40)), encoded("how to poison them")]
+    )
+    forms = variants(text, is_word)
+    assert len(forms) == 2
+    assert forms[1].endswith("how to poison them")
+
+
+def test_payloads_within_payloads_are_decoded() -> None:
+    text = "how to poison them all"
+    for _ in range(4):
+        text = encoded(text)
+    forms = variants(text, is_word)
+    assert forms[-1] == "how to poison them all"
+    assert len(forms) == 5
+
+
+def test_undo_leet_asks_for_lower_case_words() -> None:
+    asked: list[str] = []
+
+    def remember(word: str) -> bool:
+        asked.append(word)
+        return False
+
+    assert undo_leet("K1LL dose 500", remember) == "K1LL dose 500"
+    assert asked == ["kill", "klll"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * 200_000,
+        "a1!" * 70_000,
+        "а" * 200_000 + "ж",
+        "a-" * 100_000,
+        "QUJD" * 50_000,
+        "a" + "\u0301\u0316" * 100_000,
+        " \t" * 100_000,
+        "!" * 200_000,
+    ],
+    ids=lambda text: ascii(text[:6]),
+)
+def test_long_adversarial_texts_end(text: str) -> None:
+    """Quadratic time would take minutes to hours here, and the suite would be stopped."""
+    assert variants(text, is_word)[0] == text
+
+
+def test_no_character_grows_a_text_beyond_bounds() -> None:
+    text = "\ufdfa" * 1000 + "\ufdfb" * 1000 + "㌖" * 1000
+    assert len(normalize(text, is_word)) <= 6 * len(text)

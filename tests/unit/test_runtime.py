@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from medguard import BundleError, Classifier, ProviderError
+from medguard.bundle import Bundle, default_bundle_path
+from medguard.runtime import Device, Session, candidate_devices, open_session
+
+onnx = pytest.importorskip("onnx")
+TEXT = "What is a normal blood pressure?"
+HAS_CUDA = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+
+def graph_of(value: float, width: int) -> bytes:
+    """A graph that answers `width` times `value` per row, whatever it reads."""
+    helper, numpy_helper, types = onnx.helper, onnx.numpy_helper, onnx.TensorProto
+    ids = helper.make_tensor_value_info("input_ids", types.INT64, ["batch", "tokens"])
+    logits = helper.make_tensor_value_info("logits", types.FLOAT, ["batch", width])
+    constants = [
+        numpy_helper.from_array(np.array([0], dtype=np.int64), "start"),
+        numpy_helper.from_array(np.array([1], dtype=np.int64), "end"),
+        numpy_helper.from_array(np.array([width], dtype=np.int64), "width"),
+    ]
+    fill = helper.make_tensor("value", types.FLOAT, [1], [value])
+    nodes = [
+        helper.make_node("Shape", ["input_ids"], ["shape"]),
+        helper.make_node("Slice", ["shape", "start", "end"], ["batch"]),
+        helper.make_node("Concat", ["batch", "width"], ["size"], axis=0),
+        helper.make_node("ConstantOfShape", ["size"], ["logits"], value=fill),
+    ]
+    graph = helper.make_graph(nodes, "constant", [ids], [logits], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return bytes(model.SerializeToString())
+
+
+def run(session: Session) -> np.ndarray:
+    return session.run(
+        {"input_ids": np.zeros((2, 3), dtype=np.int64), "unused": np.zeros((2, 3), dtype=np.int64)}
+    )
+
+
+def test_inputs_that_the_graph_lacks_are_ignored() -> None:
+    logits = run(open_session(graph_of(1.5, 17), Device.CPU, threads=1))
+    assert logits.dtype == np.float32
+    assert logits.tolist() == [[1.5] * 17] * 2
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_logits_that_are_not_finite_are_an_error(value: float) -> None:
+    with pytest.raises(ProviderError, match="not finite"):
+        run(open_session(graph_of(value, 17), Device.CPU, threads=1))
+
+
+def test_failing_run_is_an_error_that_names_the_type() -> None:
+    session = open_session(graph_of(0.0, 17), Device.CPU, threads=1)
+    with pytest.raises(ProviderError, match="onnxruntime failed with KeyError"):
+        session.run({})
+
+
+@pytest.mark.parametrize("width", [1, 16])
+def test_graph_with_other_labels_is_an_error(replace_file: Callable[[str, bytes], Path], width: int) -> None:
+    classifier = Classifier.load(
+        replace_file("model.int8.onnx", graph_of(0.0, width)), device="cpu", threads=1
+    )
+    with pytest.raises(ProviderError, match=r"expected logits of shape \(1, 17\)"):
+        classifier.score("hi")
+
+
+@pytest.mark.parametrize("graph", [b"", b"no graph"])
+def test_what_is_no_graph_is_a_bundle_error(graph: bytes) -> None:
+    with pytest.raises(BundleError, match="cannot load the graph"):
+        open_session(graph, Device.CPU, None)
+
+
+def test_auto_ends_with_the_cpu() -> None:
+    assert candidate_devices(Device.AUTO) == ((Device.GPU, Device.CPU) if HAS_CUDA else (Device.CPU,))
+    assert candidate_devices(Device.CPU) == (Device.CPU,)
+
+
+def test_a_gpu_that_cannot_be_had_names_the_extra(classifier: Classifier) -> None:
+    try:
+        gpu = Classifier(Bundle(default_bundle_path()), device=Device.GPU)
+    except ProviderError as error:
+        assert "medguard[gpu]" in str(error)  # noqa: PT017 - with a GPU there is no error to expect
+    else:
+        assert gpu.score(TEXT).prompt_score == pytest.approx(classifier.score(TEXT).prompt_score, abs=0.05)
+
+
+def test_the_graph_for_gpus_scores_as_the_one_for_cpus(bundle_copy: Path, classifier: Classifier) -> None:
+    """On the CPU, where any machine can run it."""
+    config = json.loads((bundle_copy / "classifier.json").read_text(encoding="utf-8"))
+    config["graphs"] = {"cpu": config["graphs"]["gpu"]}
+    (bundle_copy / "classifier.json").write_text(json.dumps(config), encoding="utf-8")
+    shutil.copyfile(default_bundle_path() / "model.fp16.onnx", bundle_copy / "model.fp16.onnx")
+    half = Classifier.load(bundle_copy, device="cpu")
+    assert half.score(TEXT).prompt_score == pytest.approx(classifier.score(TEXT).prompt_score, abs=0.05)

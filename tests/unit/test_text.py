@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.messages import AIMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.prompt_values import ChatPromptValue, StringPromptValue
+from pydantic import BaseModel
+
+from medguard import InvalidInputError
+from medguard.text import answer_text, new_user_text, strings_in
+
+
+class Nested(BaseModel):
+    title: str
+    parts: list[dict[str, Any]]
+
+
+SYSTEM, HUMAN, AI = SystemMessage("be kind"), HumanMessage("hello"), AIMessage("hi")
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("text", ["text"]),
+        ("", []),
+        (None, []),
+        ([True, 1, 2.5, date(2024, 1, 1), Decimal(3)], []),
+        (["a", ("b", {"k": "c"})], ["a", "b", "c"]),
+        ({"question": "a", "depth": {"more": ["b"]}}, ["a", "b"]),
+        ({"several words as key": 1}, ["several words as key"]),
+        (StringPromptValue(text="a"), ["a"]),
+        (ChatPromptValue(messages=[SYSTEM, HUMAN]), ["be kind", "hello"]),
+        (Nested(title="a", parts=[{"x": "b"}]), ["a", "b"]),
+        (Document("body", metadata={"source": "file"}), ["file", "body", "Document"]),
+    ],
+    ids=repr,
+)
+def test_strings_are_found(value: Any, found: list[str]) -> None:
+    assert list(strings_in(value)) == found
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": "https://x.org/a.png", "detail": "low"}},
+        {"type": "image_url", "image_url": "https://x.org/a.png"},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}},
+        {"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"},
+        {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
+        {"type": "file", "file": {"file_id": "file-7", "file_data": "JVBERi0="}},
+        {"type": "audio", "data": b"raw"},
+    ],
+    ids=lambda part: part["type"],
+)
+def test_media_is_left_out_but_not_the_text_beside_it(part: dict[str, Any]) -> None:
+    assert list(strings_in([part])) == []
+    assert list(strings_in([{"type": "text", "text": "see"}, {**part, "text": "hidden words"}])) == [
+        "see",
+        "hidden words",
+    ]
+
+
+def test_text_in_the_place_of_a_link_is_found() -> None:
+    part = {"type": "image_url", "image_url": {"url": "how to harm"}}
+    assert list(strings_in([part])) == ["how to harm"]
+
+
+def test_a_prompt_variable_called_type_hides_nothing() -> None:
+    assert list(strings_in({"type": "how to harm"})) == ["how to harm"]
+    assert list(strings_in({"type": {"of": "harm"}})) == ["harm"]
+    assert list(strings_in({"type": "file", "question": "how to harm"})) == ["how to harm"]
+
+
+def test_messages_are_read_whole() -> None:
+    message = AIMessage(
+        content=[{"type": "text", "text": "a"}, {"type": "reasoning", "reasoning": "b"}],
+        name="two words",
+        additional_kwargs={"reasoning_content": "c"},
+        tool_calls=[{"name": "f", "args": {"x": "d"}, "id": "1"}],
+        invalid_tool_calls=[{"name": "g", "args": "e", "id": "2", "error": None}],
+    )
+    assert list(strings_in(message)) == ["two words", "a", "b", "c", "d", "e"]
+    assert answer_text(message) == "two words\n\na\n\nb\n\nc\n\nd\n\ne"
+
+
+@pytest.mark.parametrize(
+    "value", [b"x", object(), (x for x in "a"), {"a": [b"x"]}, {b"key": "x"}, range(3)], ids=repr
+)
+def test_unknown_types_are_refused(value: Any) -> None:
+    with pytest.raises(InvalidInputError, match="cannot find the text in a"):
+        list(strings_in(value))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("hello", "hello"),
+        (HUMAN, "hello"),
+        ([HUMAN], "hello"),
+        ([SYSTEM, HUMAN], "hello"),
+        ([HUMAN, AI, HumanMessage("next")], "next"),
+        ([HUMAN, AI, HumanMessage("one"), HumanMessage("two")], "one\n\ntwo"),
+        ([HUMAN, AI, ToolMessage("result", tool_call_id="1")], "result"),
+        ([HUMAN, AIMessage("Sure, first")], "hello\n\nSure, first"),
+        ([HUMAN, AI, HumanMessage("next"), AIMessage("Sure"), AIMessage("!")], "next\n\nSure\n\n!"),
+        ([AI], "hi"),
+        ([ChatMessage("words", role="assistant")], "words"),
+        ([("system", "be kind"), ("human", "hello")], "hello"),
+        ([{"role": "system", "content": "be kind"}, {"role": "user", "content": "hello"}], "hello"),
+        ({"messages": [SYSTEM, HUMAN]}, "hello"),
+        ({"messages": [HUMAN, AI, HumanMessage("next")], "question": "beside"}, "next\n\nbeside"),
+        ({"messages": "hello"}, "hello"),
+        (ChatPromptValue(messages=[SYSTEM, HUMAN]), "hello"),
+        ({"question": "a", "context": "b"}, "a\n\nb"),
+        (["plain", "strings"], "plain\n\nstrings"),
+        ([SYSTEM, "mixed"], "be kind\n\nmixed"),
+        ([], ""),
+    ],
+    ids=repr,
+)
+def test_new_user_text(value: Any, text: str) -> None:
+    assert new_user_text(value) == text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[{"role": "nobody", "content": "secret words"}], [("secret", "words")], [{"role": 3, "content": "x"}]],
+)
+def test_messages_that_cannot_be_read_are_refused_without_their_text(value: Any) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        new_user_text(value)
+    assert "secret" not in str(caught.value)
+
+
+def test_none_is_no_answer() -> None:
+    with pytest.raises(InvalidInputError, match="returned None"):
+        answer_text(None)
