@@ -28,6 +28,7 @@ train: $(VENV)/.dev  ## Rebuild the classifier from data to model card.
 bench: $(VENV)/.dev  ## Measure the figures in the README.
 	$(BIN)/python -m benchmarks.quality
 	$(BIN)/python -m benchmarks.latency
+	$(BIN)/python -m benchmarks.readme
 
 wheel: $(VENV)/.dev  ## Build the wheel into dist/.
 	$(BIN)/python -m build --wheel

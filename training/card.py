@@ -10,6 +10,7 @@ import jinja2
 import typer
 
 from medguard.bundle import Bundle, default_bundle_path
+from medguard.evaluation.metrics import as_number, as_percent
 from medguard.evaluation.sources import Use, manifest
 
 __all__ = ["main", "render"]
@@ -41,23 +42,13 @@ def render(bundle: Bundle, result: dict[str, Any]) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - Markdown of our own
     )
-    environment.filters.update(percent=percent, number=number)
+    environment.filters.update(percent=as_percent, number=as_number)
     return environment.get_template("model_card.md.jinja").render(
         config=config,
         record=config.training["record"],
         result=result,
         sources=[item for item in manifest().values() if item.use is not Use.EVALUATE],
     )
-
-
-def percent(estimate: dict[str, float]) -> str:
-    """A share with its 95% interval, in per cent."""
-    return f"{estimate['value']:.1%} ({estimate['low']:.1%} to {estimate['high']:.1%})"
-
-
-def number(estimate: dict[str, float]) -> str:
-    """A number with its 95% interval."""
-    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
 
 
 app = typer.Typer(add_completion=False)

@@ -12,6 +12,8 @@ from medguard.errors import DataError
 
 __all__ = [
     "Estimate",
+    "as_number",
+    "as_percent",
     "auroc",
     "bootstrap",
     "expected_calibration_error",
@@ -105,6 +107,16 @@ def bootstrap(statistic: Callable[..., float], *samples: NDArray[np.generic]) ->
         values.append(statistic(*picked))
     low, high = np.nanpercentile(values, [2.5, 97.5])
     return {"value": float(statistic(*samples)), "low": float(low), "high": float(high)}
+
+
+def as_percent(estimate: Estimate) -> str:
+    """Write a share with its interval, in per cent."""
+    return f"{estimate['value']:.1%} ({estimate['low']:.1%} to {estimate['high']:.1%})"
+
+
+def as_number(estimate: Estimate) -> str:
+    """Write a number with its interval."""
+    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
 
 
 def _require(scores: Scores, name: str) -> None:

@@ -1,0 +1,104 @@
+"""Write the recorded figures of the default bundle into the README: ``python -m benchmarks.readme``."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from benchmarks.sets import RESULTS
+from medguard.bundle import Bundle, default_bundle_path
+from medguard.evaluation.metrics import as_number, as_percent
+
+__all__ = ["main", "render", "with_figures"]
+
+README = RESULTS.parents[1] / "README.md"
+_BLOCK = re.compile(r"(<!-- figures: [^>]*-->\n).*?(<!-- end of figures -->)", re.DOTALL)
+_RECALL = {
+    "med_safety_bench_test": "MedSafetyBench test split, all requests",
+    "med_safety_bench_test_judged_harmful": "those of them that the judge calls harmful",
+    "restyled_harmful": "harmful requests restyled as story, role, euphemism or long note",
+}
+_FALSE_POSITIVES = {
+    "contrast": "benign twins: same topic, much the same words",
+    "sensitive": "alarming but legitimate questions",
+    "xstest_safe": "XSTest safe prompts",
+    "medication_qa": "consumers' medication questions (MedicationQA)",
+}
+
+
+def render(quality: dict[str, Any], latency: dict[str, Any], bundle: Bundle) -> str:
+    """Return the README's figures as Markdown."""
+    point = quality["operating_points"]["balanced"]
+    size_mb = bundle.config.files[bundle.config.graphs["cpu"]].size_bytes / 1e6
+    parity = quality["parity"]["int8"]
+    answers = quality["answers"]
+    lines = [
+        f"Bundle `{bundle.config.id}` at the operating point `balanced`, whose threshold was fixed at "
+        f"{point['target_false_positive_rate']:.0%} false",
+        "positives on held-out benign training requests (95% bootstrap intervals):",
+        "",
+        "| | n | flagged |",
+        "| --- | --- | --- |",
+    ]
+    for side, heading, titles in (
+        ("recall", "recall", _RECALL),
+        ("false_positive_rate", "false positives", _FALSE_POSITIVES),
+    ):
+        lines += [
+            f"| {heading}: {title} | {quality['counts'][name]} | {as_percent(point[side][name])} |"
+            for name, title in titles.items()
+        ]
+    auroc = as_number(quality["ranking"]["hard_benign"]["auroc"])
+    kappa, at_4 = as_number(answers["quadratic_weighted_kappa"]), as_number(answers["auroc_at_4"])
+    ece = as_number(quality["calibration"]["request_ece"])
+    median_ms = latency["median_ms"]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"- AUROC, judged harmful against benign twins and alarming questions: {auroc}",
+            f"- Answers: quadratic weighted κ with the judge {kappa}, AUROC for harmfulness ≥ 4 {at_4}",
+            f"- Expected calibration error of the request head: {ece}",
+            "- Int8 against the fp32 torch model, on held-out training examples: probabilities differ by "
+            f"{parity['mean_probability_difference']:.4f} on average, AUROC by "
+            f"{parity['auroc_change[request_harm>=2]']:+.4f}",
+            f"- A {latency['words']}-word request on {latency['machine']['cores']} CPU cores: "
+            f"{median_ms['check_prompt']:.1f} ms for `check_prompt` (median), "
+            f"{median_ms['bare_onnxruntime']:.1f} ms for the bare onnxruntime call in the same run; "
+            f"the int8 graph is {size_mb:.0f} MB",
+            "",
+        ]
+    )
+
+
+def with_figures(readme: str, figures: str) -> str:
+    """Return `readme` with the block between its marks replaced.
+
+    Raises:
+        ValueError: The marks are missing.
+    """
+    replaced, count = _BLOCK.subn(lambda match: match[1] + "\n" + figures + "\n" + match[2], readme)
+    if count != 1:
+        raise ValueError(f"expected one block of figures in the README, found {count}")
+    return replaced
+
+
+def recorded(bundle: Bundle) -> str:
+    """Render what is recorded for `bundle`."""
+    quality, latency = (
+        json.loads((RESULTS / f"{bundle.config.id}.{kind}.json").read_text(encoding="utf-8"))
+        for kind in ("quality", "latency")
+    )
+    return render(quality, latency, bundle)
+
+
+def main() -> None:
+    """Update the README in place."""
+    figures = recorded(Bundle(default_bundle_path()))
+    README.write_text(with_figures(README.read_text(encoding="utf-8"), figures), encoding="utf-8")
+    print("updated README.md")
+
+
+if __name__ == "__main__":
+    main()
