@@ -22,6 +22,7 @@ class DataConfig(_Strict):
 
     holdout_fraction: Annotated[float, Field(gt=0.0, lt=1.0)]
     medquad_questions: Annotated[int, Field(ge=0)]
+    everyday_requests: Annotated[int, Field(ge=0)]
     medquad_answers: Annotated[int, Field(ge=0)]
     restyled_weight: Annotated[float, Field(gt=0.0)]
     """Weight of a rephrased request in the loss, beside 1 for all else."""
@@ -35,6 +36,8 @@ class OptimiserConfig(_Strict):
 
     epochs: Annotated[int, Field(ge=1)]
     learning_rate: Annotated[float, Field(gt=0.0)]
+    head_learning_rate: Annotated[float, Field(gt=0.0)]
+    """Of the fresh head, which starts from nothing."""
     weight_decay: Annotated[float, Field(ge=0.0)]
     warmup_fraction: Fraction
     batch_size: Annotated[int, Field(ge=1)]

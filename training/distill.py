@@ -34,6 +34,7 @@ from training.leaks import drop_leaks, evaluation_texts
 from training.loop import train
 from training.package import write_config
 from training.parity import measure_parity
+from training.validation import validate
 
 __all__ = ["distill", "main"]
 
@@ -95,6 +96,7 @@ def distill(
     mask = np.array([item.mask for item in data.held_out])
     record = {
         "record": _record(config, data),
+        "held_out": validate(small, data.held_out),
         "parity": {
             "int8": measure_parity(plain, small, targets, mask),
             "fp16": measure_parity(plain, half, targets, mask),

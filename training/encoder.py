@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.models.bert.modeling_bert import BertPreTrainedModel
+from transformers.utils import logging
 
 from medguard.errors import MedGuardError
 from medguard.scores import LABELS
@@ -64,6 +65,8 @@ def encoder_folder(name: str) -> Path:
 def load_pretrained(name: str) -> GuardModel:
     """Build the model with the pre-trained encoder and a fresh head (seed torch before)."""
     folder = encoder_folder(name)
+    # The pooler that we leave out would be reported as lost weights.
+    logging.set_verbosity_error()
     config = AutoConfig.from_pretrained(folder)
     model = GuardModel(config)
     model.encoder = AutoModel.from_pretrained(folder, add_pooling_layer=False, attn_implementation="sdpa")

@@ -19,6 +19,7 @@ from medguard.evaluation.records import (
 )
 from medguard.scores import LABELS
 from training.config import DataConfig
+from training.everyday import everyday_requests
 from training.targets import Targets, answer_targets, request_targets
 
 __all__ = [
@@ -69,6 +70,7 @@ def build_examples(config: DataConfig, seed: int) -> list[Example]:
         _restyled(labels, config.restyled_weight),
         _general_requests(),
         _medquad_requests(config.medquad_questions, seed),
+        _everyday_requests(config.everyday_requests, seed),
         _self_instruct(),
         _judged_answers(labels, requests),
         _safe_answers(requests),
@@ -177,6 +179,13 @@ def _medquad_requests(count: int, seed: int) -> Iterator[Example]:
     targets = request_targets(0, violates=(), general=False)
     for item in _sample(datasets.medquad("train"), count, seed):
         yield _example(item.id, "medquad", item.document_id, item.question, None, targets)
+
+
+def _everyday_requests(count: int, seed: int) -> Iterator[Example]:
+    conditions = sorted({item.focus for item in datasets.medquad("train") if item.focus})
+    for number, item in enumerate(everyday_requests(conditions, count, seed)):
+        targets = request_targets(item.request_harm, violates=item.violates, general=False)
+        yield _example(f"everyday-{number:04d}", "everyday", item.about, item.prompt, None, targets)
 
 
 def _self_instruct() -> Iterator[Example]:

@@ -13,7 +13,7 @@ from torch import nn
 
 from medguard.scores import LABELS
 from training.batches import Batch, Encoded, collate, epoch_order
-from training.config import LossConfig, TrainingConfig
+from training.config import LossConfig, OptimiserConfig, TrainingConfig
 
 __all__ = ["train"]
 
@@ -52,7 +52,7 @@ def train(
         for epoch in range(settings.epochs)
         for batch in epoch_order(lengths, settings.batch_size, config.seed, epoch)
     ]
-    optimiser = torch.optim.AdamW(_parameter_groups(model, settings.weight_decay), lr=settings.learning_rate)
+    optimiser = torch.optim.AdamW(_parameter_groups(model, settings))
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, _schedule(len(plan), settings.warmup_fraction))
     step = _resume(folder, model, optimiser, scheduler, device)
     weights = _head_weights(config.loss, device)
@@ -100,11 +100,16 @@ def _head_weights(loss: LossConfig, device: torch.device) -> torch.Tensor:
     return torch.tensor([weight(label) for label in LABELS], device=device)
 
 
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    plain = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
-    decayed = [value for name, value in plain if value.ndim > 1 and "embeddings" not in name]
-    rest = [value for name, value in plain if value.ndim <= 1 or "embeddings" in name]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+def _parameter_groups(model: nn.Module, settings: OptimiserConfig) -> list[dict[str, object]]:
+    """Part the weights by learning rate and decay: embeddings, biases and norms do not decay."""
+    groups = []
+    for is_head, rate in ((False, settings.learning_rate), (True, settings.head_learning_rate)):
+        named = [item for item in model.named_parameters() if item[0].startswith("head.") == is_head]
+        decayed = [value for name, value in named if value.ndim > 1 and "embeddings" not in name]
+        plain = [value for name, value in named if value.ndim <= 1 or "embeddings" in name]
+        groups.append({"params": decayed, "weight_decay": settings.weight_decay, "lr": rate})
+        groups.append({"params": plain, "weight_decay": 0.0, "lr": rate})
+    return groups
 
 
 def _schedule(steps: int, warmup_fraction: float):  # type: ignore[no-untyped-def]

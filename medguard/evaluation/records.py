@@ -124,6 +124,8 @@ class QuestionAnswer:
     """Document it was taken from; questions of one document belong together."""
     question: str
     answer: str | None
+    focus: str | None = None
+    """The condition or medicine asked about, where the source names it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,7 @@ def medquad(split: Literal["train", "evaluation"], *, files: Files | None = None
                     document_id=document_id,
                     question=question,
                     answer=_squeeze(pair.findtext("Answer")) or None,
+                    focus=_squeeze(document.findtext("Focus")) or None,
                 )
 
 
