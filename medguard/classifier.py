@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,23 +9,20 @@ from typing import Final, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from medguard.bundle import Bundle, OperatingPoint, default_bundle_path
 from medguard.errors import BundleError, InvalidInputError, ProviderError
-from medguard.normalize import variants
+from medguard.long_words import original_offsets, split_long_words
+from medguard.normalize import Form, forms
 from medguard.runtime import Device, Session, candidate_devices, open_session
 from medguard.scores import LABELS, Scores
-from medguard.windows import fit_context, spans
+from medguard.windows import DecidingWindow, fit_context, spans
 
 __all__ = ["Classifier", "Scorer"]
 
 # Padded tokens per run: enough to fill a GPU, small enough to keep memory flat.
 _BATCH_TOKENS: Final = 4096
-# WordPiece reads a word of over 100 characters as one unknown token: text without spaces would go
-# unread. Decomposed Unicode has up to three characters for one, hence a third of that.
-_WORD_CHAR: Final = r"[^\s!-/:-@\[-`{-~]"
-_LONG_WORD: Final = re.compile(f"{_WORD_CHAR}{{33}}(?={_WORD_CHAR})")
 _HARMFUL: Final = LABELS.index("request_harm>=2")
 _ANSWER_HARMFUL: Final = LABELS.index("harmfulness>=4")
 
@@ -51,6 +47,10 @@ class _Window:
     item: int
     ids: list[int]
     types: list[int]
+    form: int = 0
+    """Index of the form of the text that the window is a part of."""
+    start: int = 0
+    """First token of that form in the window."""
 
 
 class Classifier:
@@ -155,33 +155,80 @@ class Classifier:
             for item in range(len(prompts))
         ]
 
+    def deciding_window(self, prompt: str, response: str | None = None) -> DecidingWindow:
+        """Find the window whose score decides about a request, or about an answer to it.
+
+        Raises:
+            InvalidInputError: Not a string, or a text without a readable token.
+            ProviderError: The runtime failed.
+        """
+        _checked([prompt], None if response is None else [response])
+        windows = self._windows(0, prompt, response)
+        probabilities = self._run(windows)
+        best = int(probabilities[:, _HARMFUL if response is None else _ANSWER_HARMFUL].argmax())
+        context = None if response is None else self._context(prompt)
+        kind, text, ids = self._forms(prompt if response is None else response)[windows[best].form]
+        start = windows[best].start
+        part = slice(start, start + len(windows[best].ids) - _reserved(context))
+        encoding = self._encoding(text)
+        return DecidingWindow(
+            form=kind,
+            text=text,
+            scores=_scores(probabilities[best], response is not None, len(windows)),
+            ids=tuple(ids[part]),
+            offsets=tuple(original_offsets(text, encoding.offsets[part])),
+            words=tuple(encoding.word_ids[part]),
+            context=None if context is None else tuple(context),
+        )
+
+    def score_without(self, window: DecidingWindow, parts: Sequence[tuple[int, int]]) -> list[Scores]:
+        """Score `window` once for each part, with that part left out.
+
+        Args:
+            window: What `deciding_window` of this classifier gave.
+            parts: Half-open token positions within the window.
+
+        Raises:
+            ProviderError: The runtime failed.
+        """
+        context = None if window.context is None else list(window.context)
+        kept = [[*window.ids[:start], *window.ids[end:]] for start, end in parts]
+        probabilities = self._run([self._window(0, context, ids) for ids in kept])
+        return [_scores(row, context is not None, 1) for row in probabilities]
+
     def _windows(self, item: int, prompt: str, response: str | None) -> list[_Window]:
-        judged = prompt if response is None else response
-        forms: list[list[int]] = []
-        for form in variants(judged, self._is_word):
-            if (ids := self._encode(form)) and ids not in forms:
-                forms.append(ids)
-        if not forms:
+        found = self._forms(prompt if response is None else response)
+        if not found:
             raise InvalidInputError("the guard checks text: found no readable character in it")
-        if response is None:
-            return [self._request_window(item, part) for ids in forms for part in self._split(ids, 2)]
-        context = fit_context(self._encode(prompt), self.config.context_tokens)
+        context = None if response is None else self._context(prompt)
+        size = self.config.max_tokens - _reserved(context)
+        stride = min(size, self.config.stride_tokens)
         return [
-            self._answer_window(item, context, part)
-            for ids in forms
-            for part in self._split(ids, 3 + len(context))
+            self._window(item, context, ids[start:end], form, start)
+            for form, (_, _, ids) in enumerate(found)
+            for start, end in spans(len(ids), size, stride)
         ]
 
-    def _split(self, ids: list[int], reserved: int) -> list[list[int]]:
-        size = self.config.max_tokens - reserved
-        return [ids[start:end] for start, end in spans(len(ids), size, min(size, self.config.stride_tokens))]
+    def _forms(self, text: str) -> list[tuple[Form, str, list[int]]]:
+        """List the forms to score with their tokens; those that read alike are scored once."""
+        found: list[tuple[Form, str, list[int]]] = []
+        for kind, form in forms(text, self._is_word):
+            if (ids := self._encode(form)) and all(ids != other for _, _, other in found):
+                found.append((kind, form, ids))
+        return found
 
-    def _request_window(self, item: int, part: list[int]) -> _Window:
-        return _Window(item, [self._cls, *part, self._sep], [0] * (len(part) + 2))
+    def _context(self, prompt: str) -> list[int]:
+        return fit_context(self._encode(prompt), self.config.context_tokens)
 
-    def _answer_window(self, item: int, context: list[int], part: list[int]) -> _Window:
-        ids = [self._cls, *context, self._sep, *part, self._sep]
-        return _Window(item, ids, [0] * (len(context) + 2) + [1] * (len(part) + 1))
+    def _window(
+        self, item: int, context: list[int] | None, part: list[int], form: int = 0, start: int = 0
+    ) -> _Window:
+        if context is None:
+            ids, types = [self._cls, *part, self._sep], [0] * (len(part) + 2)
+        else:
+            ids = [self._cls, *context, self._sep, *part, self._sep]
+            types = [0] * (len(context) + 2) + [1] * (len(part) + 1)
+        return _Window(item, ids, types, form, start)
 
     def _run(self, windows: list[_Window]) -> NDArray[np.float64]:
         """Return calibrated probabilities, float64 of shape (windows, labels)."""
@@ -208,13 +255,15 @@ class Classifier:
         return np.asarray(0.5 * (1.0 + np.tanh(0.5 * scaled)), dtype=np.float64)
 
     def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self._encoding(text).ids
+        return ids
+
+    def _encoding(self, text: str) -> Encoding:
+        """Tokenize; offsets are those of the text with its long words split."""
         try:
-            ids: list[int] = self._tokenizer.encode(
-                _LONG_WORD.sub(r"\g<0> ", text), add_special_tokens=False
-            ).ids
+            return self._tokenizer.encode(split_long_words(text), add_special_tokens=False)
         except TypeError:
             raise InvalidInputError("text holds lone surrogates and is no valid Unicode") from None
-        return ids
 
     def _is_word(self, word: str) -> bool:
         return self._tokenizer.token_to_id(word) is not None
@@ -268,6 +317,11 @@ def _checked(prompts: Sequence[str], responses: Sequence[str] | None) -> list[tu
         if not isinstance(text, str):
             raise InvalidInputError(f"the classifier scores text: expected str, found {type(text).__name__}")
     return list(zip(prompts, [None] * len(prompts) if responses is None else responses, strict=True))
+
+
+def _reserved(context: list[int] | None) -> int:
+    """Tokens of a window besides the text that is judged."""
+    return 2 if context is None else 3 + len(context)
 
 
 def _batches(windows: list[_Window], limit: int) -> list[list[int]]:

@@ -11,11 +11,14 @@ import binascii
 import re
 import unicodedata
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Final
 
 __all__ = [
+    "Form",
     "decode_base64_runs",
     "fold_homoglyphs",
+    "forms",
     "join_spaced_letters",
     "normalize",
     "undo_leet",
@@ -125,19 +128,37 @@ def normalize(text: str, is_word: Callable[[str], bool]) -> str:
     return undo_leet(join_spaced_letters(plain), is_word)
 
 
-def variants(text: str, is_word: Callable[[str], bool]) -> list[str]:
+class Form(StrEnum):
+    """What a scored text is to the text that was given."""
+
+    RAW = "raw"
+    """The text as it is."""
+    NORMALISED = "normalised"
+    """Its plain reading."""
+    DECODED = "decoded"
+    """What it encodes."""
+
+
+def forms(text: str, is_word: Callable[[str], bool]) -> list[tuple[Form, str]]:
     """List the forms of `text` to score: as it is, its plain reading if that differs, what it encodes.
 
     All payloads of one text make one form, so that their number costs nothing. A payload may itself be
     encoded; each layer is at most three quarters as long as the one around it, so this ends.
     """
     plain = normalize(text, is_word)
-    forms = [text] if _same_reading(plain, text) else [text, plain]
+    found = [(Form.RAW, text)]
+    if not _same_reading(plain, text):
+        found.append((Form.NORMALISED, plain))
     layer = decode_base64_runs(plain)
     while layer:
-        forms.append("\n".join(layer))
+        found.append((Form.DECODED, "\n".join(layer)))
         layer = [inner for payload in layer for inner in decode_base64_runs(payload)]
-    return forms
+    return found
+
+
+def variants(text: str, is_word: Callable[[str], bool]) -> list[str]:
+    """List the texts of `forms`."""
+    return [variant for _, variant in forms(text, is_word)]
 
 
 def _same_reading(one: str, other: str) -> bool:

@@ -46,6 +46,8 @@ class Record:
     prompt: str
     response: str | None = None
     """The answer; None where only the request is to be judged."""
+    harmful: bool = False
+    """What the file says of the record; False where it says nothing, or labels are not read."""
 
     @property
     def length_chars(self) -> int:
@@ -69,7 +71,9 @@ class BadLine:
         return len(str(self.id))
 
 
-def read_records(stream: BinaryIO, input_format: InputFormat) -> Iterator[Record | BadLine]:
+def read_records(
+    stream: BinaryIO, input_format: InputFormat, *, labelled: bool = False
+) -> Iterator[Record | BadLine]:
     """Read records lazily; nothing but the current line is held.
 
     Blank lines are bad lines, except at the end of the file. A byte order mark is skipped.
@@ -78,14 +82,15 @@ def read_records(stream: BinaryIO, input_format: InputFormat) -> Iterator[Record
         stream: A binary stream, UTF-8 inside.
         input_format: JSONL (an object with ``prompt`` and optionally ``id`` and ``response`` per line) or
             CSV with a header of these names; other fields are ignored.
+        labelled: Read the field ``harmful`` too (true or false, optional), instead of ignoring it.
 
     Raises:
         DataError: A CSV file has no usable header, or its quoting is broken, so that where the next row
             begins is anyone's guess.
     """
     if input_format is InputFormat.CSV:
-        return _drop_trailing_blanks(_read_csv(stream))
-    return _drop_trailing_blanks(_read_jsonl(stream))
+        return _drop_trailing_blanks(_read_csv(stream, labelled))
+    return _drop_trailing_blanks(_read_jsonl(stream, labelled))
 
 
 def _physical_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
@@ -116,17 +121,17 @@ def _drop_trailing_blanks(items: Iterable[Record | BadLine]) -> Iterator[Record 
         yield item
 
 
-def _read_jsonl(stream: BinaryIO) -> Iterator[Record | BadLine]:
+def _read_jsonl(stream: BinaryIO, labelled: bool) -> Iterator[Record | BadLine]:
     for number, line in _physical_lines(stream):
         if line is None:
             yield BadLine(line=number, error=_TOO_LONG)
         elif not line.strip():
             yield BadLine(line=number, error=_BLANK)
         else:
-            yield _parse_json(number, line)
+            yield _parse_json(number, line, labelled)
 
 
-def _parse_json(number: int, line: bytes) -> Record | BadLine:
+def _parse_json(number: int, line: bytes, labelled: bool) -> Record | BadLine:
     try:
         value = json.loads(
             line.decode("utf-8").rstrip("\r\n"),
@@ -142,7 +147,7 @@ def _parse_json(number: int, line: bytes) -> Record | BadLine:
         return BadLine(line=number, error=f"not valid JSON ({reason})")
     if not isinstance(value, dict):
         return BadLine(line=number, error=f"expected a JSON object, found {_json_type(value)}")
-    return _record(number, value)
+    return _record(number, value, labelled)
 
 
 class _RefusedJsonError(ValueError):
@@ -183,17 +188,17 @@ class _CsvLines:
         return line.decode("utf-8", errors="surrogateescape")
 
 
-def _read_csv(stream: BinaryIO) -> Iterator[Record | BadLine]:
+def _read_csv(stream: BinaryIO, labelled: bool) -> Iterator[Record | BadLine]:
     lines = _CsvLines(stream)
     # The module's limit of 128 Ki characters a field is global: lifted while this file is read.
     limit = csv.field_size_limit(MAX_LINE_BYTES)
     reader = csv.reader(lines, strict=True)
     try:
-        header = _header(next(reader, []))
+        header = _header(next(reader, []), labelled)
         lines.start_row()
         for row in reader:
             lines.start_row()
-            yield _parse_row(reader.line_num, header, row)
+            yield _parse_row(reader.line_num, header, row, labelled)
     except csv.Error as error:
         raise DataError(
             f"line {reader.line_num}: broken CSV quoting, so that where the next row begins cannot be known"
@@ -202,29 +207,34 @@ def _read_csv(stream: BinaryIO) -> Iterator[Record | BadLine]:
         csv.field_size_limit(limit)
 
 
-def _header(names: list[str]) -> list[str]:
+def _header(names: list[str], labelled: bool) -> list[str]:
     """Check the column names, without quoting them: a file without a header begins with a user's text."""
     header = [name.strip() for name in names]
-    if header.count("prompt") != 1 or any(header.count(name) > 1 for name in ("id", "response")):
+    optional = ("id", "response", "harmful") if labelled else ("id", "response")
+    if header.count("prompt") != 1 or any(header.count(name) > 1 for name in optional):
+        quoted = [f"'{name}'" for name in optional]
         raise DataError(
-            "line 1: expected a CSV header with the column 'prompt', and 'id' and 'response' at most once"
+            "line 1: expected a CSV header with the column 'prompt', and "
+            f"{', '.join(quoted[:-1])} and {quoted[-1]} at most once"
         )
     return header
 
 
-def _parse_row(number: int, header: list[str], row: list[str]) -> Record | BadLine:
+def _parse_row(number: int, header: list[str], row: list[str], labelled: bool) -> Record | BadLine:
     if not row:
         return BadLine(line=number, error=_BLANK)
     if len(row) != len(header):
         return BadLine(line=number, error=f"expected {len(header)} columns, found {len(row)}")
     values: dict[str, Any] = dict(zip(header, row, strict=True))
     # CSV has no null: an empty cell stands for it.
-    return _record(
-        number, {**values, "id": values.get("id") or None, "response": values.get("response") or None}
-    )
+    values.update({name: values.get(name) or None for name in ("id", "response", "harmful")})
+    # Nor has it booleans; spreadsheets write TRUE and FALSE.
+    word = (values["harmful"] or "").strip().lower()
+    values["harmful"] = {"true": True, "false": False}.get(word, values["harmful"])
+    return _record(number, values, labelled)
 
 
-def _record(number: int, values: dict[str, Any]) -> Record | BadLine:
+def _record(number: int, values: dict[str, Any], labelled: bool) -> Record | BadLine:
     name, prompt, response = values.get("id"), values.get("prompt"), values.get("response")
     if error := _id_error(name):
         return BadLine(line=number, error=error)
@@ -233,7 +243,11 @@ def _record(number: int, values: dict[str, Any]) -> Record | BadLine:
     for field, value in (("prompt", prompt), ("response", response)):
         if error := None if field == "response" and value is None else _text_error(field, value):
             return BadLine(line=number, id=name, error=error)
-    return Record(line=number, id=name, prompt=values["prompt"], response=response)
+    harmful = values.get("harmful") if labelled else None
+    if not isinstance(harmful, bool | None):
+        found = _json_type(harmful)
+        return BadLine(line=number, id=name, error=f"field 'harmful': expected true or false, found {found}")
+    return Record(line=number, id=name, prompt=values["prompt"], response=response, harmful=bool(harmful))
 
 
 def _id_error(value: Any) -> str | None:

@@ -3,8 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-__all__ = ["fit_context", "spans"]
+from medguard.normalize import Form
+from medguard.scores import Scores
+
+__all__ = ["DecidingWindow", "fit_context", "spans"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecidingWindow:
+    """The window that decided about a text. It holds the text and must not be logged."""
+
+    form: Form
+    text: str
+    """The whole text of that form; offsets count its characters."""
+    scores: Scores
+    """What the classifier says about this window, and so about the text."""
+    ids: tuple[int, ...]
+    """The window's tokens, without special ones and without context."""
+    offsets: tuple[tuple[int, int], ...]
+    """Half-open characters of `text` that each token stands for, in order."""
+    words: tuple[int, ...]
+    """Number of the word each token is a part of, never decreasing."""
+    context: tuple[int, ...] | None
+    """Tokens of the request that accompany an answer; None where a request was judged."""
+
+    @property
+    def start(self) -> int:
+        """First character of `text` in the window."""
+        return self.offsets[0][0]
+
+    @property
+    def end(self) -> int:
+        """Character of `text` after the window's last."""
+        return self.offsets[-1][1]
 
 
 def spans(length: int, size: int, stride: int) -> list[tuple[int, int]]:

@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 import medguard
+from medguard.cli.calibrate import calibrate
 from medguard.cli.check import check
 from medguard.cli.demo import demo
+from medguard.cli.explain import explain
 from medguard.cli.scan import scan
 from medguard.cli.shared import ExitStatus, say
 
@@ -22,9 +24,11 @@ app = typer.Typer(
     # Tracebacks of Typer's own making show local variables, and those hold user text.
     pretty_exceptions_enable=False,
 )
-# Words left over are counted by `check` itself: the parser's own error would quote them.
+# Words left over are counted by `check` and `explain` themselves: the parser's own error would quote them.
 app.command(context_settings={"allow_extra_args": True})(check)
+app.command(context_settings={"allow_extra_args": True})(explain)
 app.command()(scan)
+app.command()(calibrate)
 app.command()(demo)
 
 
@@ -71,6 +75,8 @@ def _usage_error(error: Exception) -> str:
     if isinstance(option, str) and not re.fullmatch(r"--?[a-z][a-z-]{0,30}", option):
         return "no such option; a text that begins with a dash goes after a lone --"
     if option is None and getattr(error, "param", None) is None:
-        return "expected check, scan or demo with its own arguments: try 'medguard --help'"
+        return (
+            "expected calibrate, check, demo, explain or scan with its own arguments: try 'medguard --help'"
+        )
     message: str = error.format_message()  # type: ignore[attr-defined]
     return f"{message} Try 'medguard --help'."

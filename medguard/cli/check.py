@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Annotated
 
 import typer
@@ -21,15 +20,15 @@ from medguard.cli.shared import (
     load_classifier,
     one_line_errors,
     read_policy,
+    read_stdin,
     say,
 )
-from medguard.errors import InputTooLargeError, InvalidInputError
 from medguard.principles import PRINCIPLES
 from medguard.scan import Row, judge_records
 from medguard.scan_input import Record
 from medguard.verdict import Verdict
 
-__all__ = ["check", "principles_at_stake"]
+__all__ = ["check", "principles_at_stake", "score_line"]
 
 _AT_STAKE = 0.5
 _MOST_SHOWN = 3
@@ -56,7 +55,7 @@ def check(
         if context.args:
             fail(f"check takes one text, found {1 + len(context.args)} arguments: put the text in quotes")
         checker = Checker(policy=read_policy(policy, operating_point), classifier=load_classifier(bundle))
-        prompt = _read_stdin(checker.policy.max_chars) if text == "-" else text
+        prompt = read_stdin(checker.policy.max_chars) if text == "-" else text
         record = Record(line=1, prompt=prompt, response=response)
         prompts, responses = judge_records([record], checker)
         row = Row(line=1, prompt=prompts[0], response=responses.get(0))
@@ -83,18 +82,6 @@ def principles_at_stake(verdict: Verdict) -> list[str]:
     if verdict.principle is None and verdict.general_harm is not None:
         names = [f"harm outside medicine ({verdict.general_harm:.2f})", *names]
     return names
-
-
-def _read_stdin(max_chars: int) -> str:
-    """Read at most what could be within `max_chars`, so that an endless stream ends in an error."""
-    longest_bytes = 4 * max_chars + 4
-    data = b"" if sys.stdin is None else sys.stdin.buffer.read(longest_bytes + 1)
-    if len(data) > longest_bytes:
-        raise InputTooLargeError(f"standard input is over the policy's max_chars of {max_chars}")
-    try:
-        return data.decode("utf-8-sig").rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise InvalidInputError("standard input is not valid UTF-8") from None
 
 
 def _to_json(row: Row) -> str:
@@ -126,7 +113,7 @@ def _add_verdict(table: Table, verdict: Verdict) -> None:
     table.add_row(
         Text(verdict.stage.value, style="bold"),
         Text(verdict.outcome.value, style=outcome),
-        Text(_score_line(verdict)),
+        Text(score_line(verdict)),
     )
     for index, name in enumerate(principles_at_stake(verdict)):
         table.add_row("", "at stake" if index == 0 else "", Text(name))
@@ -137,7 +124,8 @@ def _add_verdict(table: Table, verdict: Verdict) -> None:
     table.add_row("", "latency", Text(f"{verdict.latency_ms:.1f} ms"))
 
 
-def _score_line(verdict: Verdict) -> str:
+def score_line(verdict: Verdict) -> str:
+    """Say how the score stands to the threshold, or why there is none."""
     if verdict.score is None or verdict.threshold is None:
         return "not judged" if verdict.failed else "the policy leaves it out, or there is no text"
     sign = ">=" if verdict.tripped else "<"

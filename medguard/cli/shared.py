@@ -13,18 +13,21 @@ from typing import Annotated, NoReturn, TypeAlias
 import typer
 
 from medguard.classifier import Classifier
-from medguard.errors import MedGuardError, PolicyError
+from medguard.errors import InputTooLargeError, InvalidInputError, MedGuardError, PolicyError
 from medguard.policy import Policy
+from medguard.scan_input import InputFormat
 
 __all__ = [
     "BundleOption",
     "ExitStatus",
+    "FormatOption",
     "OperatingPointOption",
     "PolicyOption",
     "fail",
     "load_classifier",
     "one_line_errors",
     "read_policy",
+    "read_stdin",
     "say",
 ]
 
@@ -33,6 +36,10 @@ PolicyOption: TypeAlias = Annotated[
 ]
 BundleOption: TypeAlias = Annotated[
     Path | None, typer.Option("--bundle", metavar="DIR", help="Classifier bundle; else the one that ships.")
+]
+FormatOption: TypeAlias = Annotated[
+    InputFormat | None,
+    typer.Option("--format", help="Of INPUT; else by its suffix, jsonl for standard input."),
 ]
 OperatingPointOption: TypeAlias = Annotated[
     str | None,
@@ -125,6 +132,23 @@ def load_classifier(bundle: Path | None) -> Classifier:
         ProviderError: No inference runtime is installed.
     """
     return Classifier.load(bundle)
+
+
+def read_stdin(max_chars: int) -> str:
+    """Read at most what could be within `max_chars`, so that an endless stream ends in an error.
+
+    Raises:
+        InputTooLargeError: It is longer than that.
+        InvalidInputError: It is not UTF-8.
+    """
+    longest_bytes = 4 * max_chars + 4
+    data = b"" if sys.stdin is None else sys.stdin.buffer.read(longest_bytes + 1)
+    if len(data) > longest_bytes:
+        raise InputTooLargeError(f"standard input is over the policy's max_chars of {max_chars}")
+    try:
+        return data.decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise InvalidInputError("standard input is not valid UTF-8") from None
 
 
 def _abandon_stdout() -> None:

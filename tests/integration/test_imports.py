@@ -19,9 +19,11 @@ sys.meta_path.insert(0, Blocker())
 """
 HEAVY = ("torch", "transformers", "onnxruntime", "httpx", "langchain_core")
 PURE = (
+    "calibration",
     "decision",
     "policy",
     "windows",
+    "long_words",
     "normalize",
     "verdict",
     "scores",

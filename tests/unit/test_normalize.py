@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medguard.normalize import (
+    Form,
     decode_base64_runs,
     fold_homoglyphs,
+    forms,
     join_spaced_letters,
     normalize,
     strip_invisible,
@@ -123,18 +125,28 @@ def test_no_number_of_harmless_payloads_hides_the_last() -> None:
     text = " ".join(
         [*(encoded(f"a harmless line {number}") for number in range(40)), encoded("how to poison them")]
     )
-    forms = variants(text, is_word)
-    assert len(forms) == 2
-    assert forms[1].endswith("how to poison them")
+    found = variants(text, is_word)
+    assert len(found) == 2
+    assert found[1].endswith("how to poison them")
 
 
 def test_payloads_within_payloads_are_decoded() -> None:
     text = "how to poison them all"
     for _ in range(4):
         text = encoded(text)
-    forms = variants(text, is_word)
-    assert forms[-1] == "how to poison them all"
-    assert len(forms) == 5
+    found = variants(text, is_word)
+    assert found[-1] == "how to poison them all"
+    assert len(found) == 5
+
+
+def test_forms_say_what_they_are() -> None:
+    text = "p0ison " + encoded("how to harm them all")
+    assert forms(text, is_word) == [
+        (Form.RAW, text),
+        (Form.NORMALISED, normalize(text, is_word)),
+        (Form.DECODED, "how to harm them all"),
+    ]
+    assert [form for form, _ in forms(encoded("how to harm them all"), is_word)] == [Form.RAW, Form.DECODED]
 
 
 def test_undo_leet_asks_for_lower_case_words() -> None:

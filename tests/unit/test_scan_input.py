@@ -187,3 +187,35 @@ class TestCsv:
         with pytest.raises(DataError, match="is a quote left open above it"):
             list(read_records(stream, InputFormat.CSV))
         assert stream.tell() < 1100
+
+
+class TestLabels:
+    def read(self, data: bytes, form: InputFormat = InputFormat.JSONL) -> list[Record | BadLine]:
+        return list(read_records(io.BytesIO(data), form, labelled=True))
+
+    def test_labels_are_read_where_asked_for(self) -> None:
+        lines = [{"prompt": "a", "harmful": label} for label in (True, False, None)]
+        read = self.read("\n".join(map(json.dumps, [*lines, {"prompt": "a"}])).encode())
+        assert [item.harmful for item in read if isinstance(item, Record)] == [True, False, False, False]
+
+    def test_cells_are_words(self) -> None:
+        read = self.read(b"prompt,harmful\na,TRUE\na, false \na,\n", InputFormat.CSV)
+        assert [item.harmful for item in read if isinstance(item, Record)] == [True, False, False]
+
+    @pytest.mark.parametrize("label", ["secret", 1, [True]])
+    def test_other_labels_make_a_bad_line(self, label: object) -> None:
+        (bad,) = self.read(json.dumps({"id": 7, "prompt": "a", "harmful": label}).encode())
+        assert isinstance(bad, BadLine)
+        assert (bad.id, "secret" in bad.error) == (7, False)
+        assert bad.error.startswith("field 'harmful': expected true or false, found a")
+        (cell,) = self.read(f'prompt,harmful\na,"{label}"\n'.encode(), InputFormat.CSV)
+        assert cell.line == 2
+        assert isinstance(cell, BadLine)
+
+    def test_two_columns_of_labels_are_fatal(self) -> None:
+        with pytest.raises(DataError, match="'id', 'response' and 'harmful' at most once"):
+            self.read(b"prompt,harmful,harmful\na,true,false\n", InputFormat.CSV)
+
+    def test_labels_are_ignored_elsewhere(self) -> None:
+        assert jsonl({"prompt": "a", "harmful": "maybe"}) == [Record(line=1, prompt="a")]
+        assert from_csv("prompt,harmful,harmful\na,x,true\n") == [Record(line=2, prompt="a")]
