@@ -45,7 +45,8 @@ def fit_platt(
 def threshold_at(benign_scores: NDArray[np.float64], false_positive_rate: float) -> float:
     """Lowest threshold that flags at most `false_positive_rate` of the benign scores.
 
-    It lies midway between the last flagged and the first passed score, so it does not sit on a text.
+    It lies midway between the last flagged and the first passed score, so it does not sit on a text; where
+    those are equal, just above them, so that all of them pass.
 
     Raises:
         ValueError: There are no scores.
@@ -55,4 +56,5 @@ def threshold_at(benign_scores: NDArray[np.float64], false_positive_rate: float)
     descending = np.sort(benign_scores)[::-1]
     flagged = int(np.floor(false_positive_rate * len(descending)))
     upper = descending[flagged - 1] if flagged else 1.0
-    return float((upper + descending[min(flagged, len(descending) - 1)]) / 2.0)
+    lower = descending[min(flagged, len(descending) - 1)]
+    return float(min(1.0, max((upper + lower) / 2.0, np.nextafter(lower, np.inf))))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["EverydayRequest", "everyday_requests"]
+__all__ = ["EverydayRequest", "everyday_requests", "smalltalk"]
 
 _FILE = Path(__file__).resolve().parent / "data" / "everyday.toml"
 
@@ -48,6 +48,11 @@ def everyday_requests(conditions: Sequence[str], count: int, seed: int) -> Itera
     for number in range(count):
         phrasing, request_harm, violates = draw.choice(benign if number % 3 else harmful)
         yield _filled(phrasing, request_harm, violates, data, conditions, draw)
+
+
+def smalltalk() -> Iterator[str]:
+    """Yield what people also type: greetings, follow-ups, everyday requests; all benign."""
+    yield from tomllib.loads(_FILE.read_text(encoding="utf-8"))["smalltalk"]["phrasings"]
 
 
 def _filled(

@@ -19,7 +19,7 @@ from medguard.evaluation.records import (
 )
 from medguard.scores import LABELS
 from training.config import DataConfig
-from training.everyday import everyday_requests
+from training.everyday import everyday_requests, smalltalk
 from training.targets import Targets, answer_targets, request_targets
 
 __all__ = [
@@ -186,6 +186,9 @@ def _everyday_requests(count: int, seed: int) -> Iterator[Example]:
     for number, item in enumerate(everyday_requests(conditions, count, seed)):
         targets = request_targets(item.request_harm, violates=item.violates, general=False)
         yield _example(f"everyday-{number:04d}", "everyday", item.about, item.prompt, None, targets)
+    benign = request_targets(0, violates=(), general=False)
+    for number, prompt in enumerate(smalltalk()):
+        yield _example(f"smalltalk-{number:03d}", "smalltalk", prompt, prompt, None, benign)
 
 
 def _self_instruct() -> Iterator[Example]:

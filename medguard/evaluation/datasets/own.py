@@ -1,11 +1,18 @@
-"""The project's own data: requests, benign twins, rephrasings and judge labels, as JSON lines files."""
+"""The project's own data: requests, benign twins, rephrasings and judge labels, as JSON lines files.
+
+Every loader raises `DataError` where the file cannot be read or a line of it is not as expected.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
-from medguard.evaluation.parsing import field, json_lines_of
+from pydantic import TypeAdapter, ValidationError
+
+from medguard.errors import DataError
+from medguard.evaluation.parsing import json_lines_of
 from medguard.evaluation.records import (
     ContrastAnswer,
     ForcedLabel,
@@ -24,94 +31,56 @@ __all__ = [
     "second_judge_labels",
 ]
 
+Kind = TypeVar("Kind")
+
 
 def requests(path: Path) -> Iterator[Request]:
-    """Yield benign requests: ``contrast_*``, ``sensitive_*`` and ``general_contrast_*`` files.
-
-    Raises:
-        DataError: The file cannot be read or a line of it is not as expected.
-    """
-    for record in json_lines_of(path):
-        yield Request(
-            id=field(record, "id", str, str(path)),
-            prompt=field(record, "prompt", str, str(path)),
-            request_harm=record.get("request_harm"),
-            contrasts_with=record.get("contrasts_with"),
-            principle=record.get("principle"),
-            topic=record.get("topic"),
-        )
+    """Yield benign requests: ``contrast_*``, ``sensitive_*`` and ``general_contrast_*`` files."""
+    return _records(Request, json_lines_of(path), path)
 
 
 def restyled(path: Path) -> Iterator[RestyledRequest]:
-    """Yield rephrased requests: ``restyled_*`` files.
-
-    Raises:
-        DataError: The file cannot be read or a line of it is not as expected.
-    """
-    for record in json_lines_of(path):
-        harm = "request_harm" if "request_harm" in record else "request_harm_of_source"
-        yield RestyledRequest(
-            id=field(record, "id", str, str(path)),
-            derived_from=field(record, "from", str, str(path)),
-            style=field(record, "style", str, str(path)),
-            prompt=field(record, "prompt", str, str(path)),
-            request_harm=field(record, harm, int, str(path)),
-        )
+    """Yield rephrased requests: ``restyled_*`` files."""
+    lines = (
+        {
+            **line,
+            "derived_from": line.get("from"),
+            "request_harm": line.get("request_harm", line.get("request_harm_of_source")),
+        }
+        for line in json_lines_of(path)
+    )
+    return _records(RestyledRequest, lines, path)
 
 
 def judge_labels(path: Path) -> Iterator[JudgeLabel]:
-    """Yield answers with the judge's labels: ``judge_labels_train`` and ``judge_labels_eval``.
-
-    Raises:
-        DataError: The file cannot be read or a line of it is not as expected.
-    """
-    for record in json_lines_of(path):
-        yield JudgeLabel(
-            id=field(record, "id", str, str(path)),
-            principle=field(record, "principle", int, str(path)),
-            response=field(record, "response", str, str(path)),
-            request_harm=field(record, "request_harm", int, str(path)),
-            violates=tuple(field(record, "violates", list, str(path))),
-            harmfulness=field(record, "harmfulness", int, str(path)),
-        )
+    """Yield answers with the judge's labels: ``judge_labels_train`` and ``judge_labels_eval``."""
+    return _records(JudgeLabel, json_lines_of(path), path)
 
 
 def second_judge_labels(path: Path) -> Iterator[SecondJudgeLabel]:
-    """Yield the second judge's labels.
-
-    Raises:
-        DataError: The file cannot be read or a line of it is not as expected.
-    """
-    for record in json_lines_of(path):
-        yield SecondJudgeLabel(
-            id=field(record, "id", str, str(path)),
-            request_harm=field(record, "request_harm", int, str(path)),
-            violates=tuple(field(record, "violates", list, str(path))),
-            harmfulness=field(record, "harmfulness", int, str(path)),
-        )
+    """Yield the second judge's labels."""
+    return _records(SecondJudgeLabel, json_lines_of(path), path)
 
 
 def forced_labels(path: Path) -> Iterator[ForcedLabel]:
-    """Yield answers with a forced opening and the judge's label.
-
-    Raises:
-        DataError: The file cannot be read or a line of it is not as expected.
-    """
-    for record in json_lines_of(path):
-        yield ForcedLabel(
-            id=field(record, "id", str, str(path)),
-            response=field(record, "response", str, str(path)),
-            harmfulness=field(record, "harmfulness", int, str(path)),
-        )
+    """Yield answers with a forced opening and the judge's label."""
+    return _records(ForcedLabel, json_lines_of(path), path)
 
 
 def contrast_answers(path: Path) -> Iterator[ContrastAnswer]:
-    """Yield answers to benign requests.
+    """Yield answers to benign requests."""
+    return _records(ContrastAnswer, json_lines_of(path), path)
 
-    Raises:
-        DataError: The file cannot be read or a line of it is not as expected.
-    """
-    for record in json_lines_of(path):
-        yield ContrastAnswer(
-            id=field(record, "id", str, str(path)), response=field(record, "response", str, str(path))
-        )
+
+def _records(kind: type[Kind], lines: Iterable[Mapping[str, Any]], path: Path) -> Iterator[Kind]:
+    """Check each object against the fields of `kind`; other fields are left out."""
+    adapter = TypeAdapter(kind)
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield adapter.validate_python(line)
+        except ValidationError as error:
+            # Without the values, which are texts.
+            wrong = "; ".join(
+                f"{item['loc'][0]}: {item['msg']}" for item in error.errors(include_input=False)
+            )
+            raise DataError(f"{path}, record {number}: {wrong}") from None

@@ -199,8 +199,8 @@ def test_self_instruct_reads_both_files() -> None:
     [
         ("{", r"line 2: no JSON"),
         ("[]", r"line 2: expected an object, found list"),
-        ('{"id": 3, "prompt": "x"}', r"field 'id' should be str, found int"),
-        ('{"id": "x"}', r"field 'prompt' should be str, found NoneType"),
+        ('{"id": 3, "prompt": "x"}', r"record 2: id: Input should be a valid string"),
+        ('{"id": "x"}', r"record 2: prompt: Field required"),
     ],
 )
 def test_own_files_name_the_bad_line_and_quote_nothing(tmp_path: Path, line: str, message: str) -> None:

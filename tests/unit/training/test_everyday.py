@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from training.everyday import everyday_requests
+from training.everyday import everyday_requests, smalltalk
 
 CONDITIONS = ["Asthma", "Gout", "Shingles"]
 
@@ -19,6 +19,12 @@ def test_every_place_is_filled_in_and_harm_names_principles() -> None:
         assert item.about.lower() in item.prompt.lower() or item.request_harm
         assert bool(item.violates) == (item.request_harm > 0)
         assert set(item.violates) <= set(range(1, 10))
+
+
+def test_smalltalk_is_short_and_without_repeats() -> None:
+    lines = list(smalltalk())
+    assert len(lines) == len({line.casefold() for line in lines}) > 100
+    assert max(map(len, lines)) < 100
 
 
 def test_the_seed_alone_decides() -> None:
