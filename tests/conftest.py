@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,9 @@ import pytest
 from medguard import Classifier
 from medguard.bundle import default_bundle_path
 
+# Before torch is imported: OpenMP threads that spin while they wait stall each other on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 SENTINEL = "zebrafish-sentinel-4711"
 """Stands for user text in tests of what may not leak."""
 
@@ -21,12 +25,6 @@ SENTINEL = "zebrafish-sentinel-4711"
 @pytest.fixture(scope="session")
 def classifier() -> Classifier:
     return Classifier.load(threads=1)
-
-
-@pytest.fixture(scope="session")
-def bundled(classifier: Classifier) -> Classifier:
-    """The same, for tests that load other bundles beside it."""
-    return classifier
 
 
 @pytest.fixture

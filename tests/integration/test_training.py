@@ -84,7 +84,7 @@ def test_distil_gives_a_bundle_that_a_checker_runs(tmp_path: Path, config: Train
         distill(other, tmp_path / "bundle", tmp_path / "run", device=CPU)
 
 
-def test_training_and_runtime_build_the_same_windows(bundled: Classifier) -> None:
+def test_training_and_runtime_build_the_same_windows(classifier: Classifier) -> None:
     """Token ids of a short request and of a pair are those that the classifier makes at run time."""
     from training.examples import Example
 
@@ -93,8 +93,8 @@ def test_training_and_runtime_build_the_same_windows(bundled: Classifier) -> Non
     pairs = [("Is this safe?", None), ("Is this safe?", "It is, in most cases."), ("x " * 500, "y " * 500)]
     for prompt, response in pairs:
         example = Example("id", "s", "g", prompt, response, empty, empty)
-        (trained,) = encode([example], bundled._tokenizer, settings)
-        first = bundled._windows(0, prompt, response)[0]
+        (trained,) = encode([example], classifier._tokenizer, settings)
+        first = classifier._windows(0, prompt, response)[0]
         assert (trained.ids, trained.types) == (first.ids, first.types)
 
 
