@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import time
@@ -16,7 +15,7 @@ import typer
 from rich.progress import track
 from tokenizers import Tokenizer
 
-from benchmarks.sets import RESULTS
+from benchmarks.shared import BundleOption, OutputOption, write_result
 from medguard import Checker, Classifier
 from medguard.bundle import Bundle, default_bundle_path
 
@@ -88,15 +87,13 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    bundle: Annotated[Path | None, typer.Option(help="Folder of the bundle.")] = None,
+    bundle: BundleOption = None,
     rounds: Annotated[int, typer.Option(min=1)] = 300,
-    output: Annotated[Path | None, typer.Option(help="Result file.")] = None,
+    output: OutputOption = None,
 ) -> None:
     """Measure latency and record the result."""
     result = measure(bundle or default_bundle_path(), rounds)
-    target = output or RESULTS / f"{result['classifier']}.latency.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    target = write_result(result, f"{result['classifier']}.latency.json", output)
     print(f"wrote {target.name}: {result['median_ms']}, ratio {result['ratio_of_medians']:.2f}")
 
 

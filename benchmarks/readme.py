@@ -22,6 +22,7 @@ _RECALL = {
 _FALSE_POSITIVES = {
     "contrast": "benign twins: same topic, much the same words",
     "sensitive": "alarming but legitimate questions",
+    "restyled_benign": "benign requests restyled alike",
     "xstest_safe": "XSTest safe prompts",
     "medication_qa": "consumers' medication questions (MedicationQA)",
 }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from medguard.evaluation import datasets
-from medguard.evaluation.records import HarmfulRequest, JudgeLabel
+from medguard.evaluation.records import HarmfulRequest, JudgeLabel, RestyledRequest
 
 __all__ = ["DATA", "RESULTS", "EvaluationSets"]
 
@@ -44,11 +45,13 @@ class EvaluationSets:
 
     def restyled(self) -> tuple[list[str], list[str]]:
         """Rephrased requests: harmful (2 or 3) and benign (0) by a blind judge."""
+        return _by_harm(datasets.restyled(DATA / "restyled_eval.jsonl"))
+
+    def restyled_by_style(self) -> dict[str, tuple[list[str], list[str]]]:
+        """The same by style, in the order of the styles' names."""
         items = list(datasets.restyled(DATA / "restyled_eval.jsonl"))
-        return (
-            [item.prompt for item in items if item.request_harm >= 2],
-            [item.prompt for item in items if item.request_harm == 0],
-        )
+        styles = sorted({item.style for item in items})
+        return {style: _by_harm(item for item in items if item.style == style) for style in styles}
 
     def xstest(self) -> tuple[list[str], list[str]]:
         """XSTest's unsafe and safe prompts."""
@@ -77,3 +80,11 @@ class EvaluationSets:
     @staticmethod
     def _benign(name: str) -> list[str]:
         return [item.prompt for item in datasets.requests(DATA / name) if item.request_harm == 0]
+
+
+def _by_harm(items: Iterable[RestyledRequest]) -> tuple[list[str], list[str]]:
+    found = list(items)
+    return (
+        [item.prompt for item in found if item.request_harm >= 2],
+        [item.prompt for item in found if item.request_harm == 0],
+    )

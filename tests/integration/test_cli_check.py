@@ -78,7 +78,7 @@ class TestBehaviour:
             json.loads(medguard("check", HARMFUL, "--response", text, "--json").stdout)["response"]
             for text in (refusal, answer)
         )
-        assert refused["harmfulness"] + 1.0 < answered["harmfulness"]
+        assert refused["harmfulness"] + 0.5 < answered["harmfulness"]
 
 
 class TestVerdict:

@@ -1,0 +1,116 @@
+"""What the benchmarks share: options, scoring with a progress bar, both sides of a comparison, records."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks.sets import RESULTS
+from medguard import Classifier, Scores, __version__
+from medguard.classifier import Scorer
+from medguard.evaluation import metrics
+from medguard.evaluation.sources import manifest
+
+__all__ = [
+    "BundleOption",
+    "OutputOption",
+    "Shares",
+    "comparison_key",
+    "prompt_scores",
+    "ranking",
+    "score_texts",
+    "shares",
+    "write_result",
+]
+
+Array = NDArray[np.float64]
+BundleOption = Annotated[Path | None, typer.Option(help="Folder of the bundle.")]
+OutputOption = Annotated[Path | None, typer.Option(help="Result file.")]
+_CHUNK = 256
+
+
+class Shares(TypedDict):
+    """What trips at one threshold on both sides."""
+
+    recall: dict[str, metrics.Estimate]
+    false_positive_rate: dict[str, metrics.Estimate]
+
+
+def comparison_key(classifier: Classifier) -> dict[str, Any]:
+    """Return what two results must have in common to be compared."""
+    return {
+        "medguard": __version__,
+        "classifier": classifier.id,
+        "files": {name: record.sha256 for name, record in classifier.config.files.items()},
+        "device": classifier.device.value,
+        "sources": {name: item.commit for name, item in manifest().items()},
+        "python": platform.python_version(),
+    }
+
+
+def score_texts(
+    classifier: Scorer,
+    console: Console,
+    name: str,
+    prompts: Sequence[str],
+    responses: Sequence[str] | None = None,
+) -> list[Scores]:
+    """Score requests, or answers to them, in chunks; `name` stands beside the progress bar."""
+    starts = range(0, len(prompts), _CHUNK)
+    scores: list[Scores] = []
+    for at in track(starts, description=name, console=console, disable=not console.is_terminal):
+        end = at + _CHUNK
+        scores += classifier.score_many(prompts[at:end], None if responses is None else responses[at:end])
+    return scores
+
+
+def prompt_scores(classifier: Scorer, console: Console, name: str, texts: Sequence[str]) -> Array:
+    """Score requests and return P(harmful request), float64 of shape (texts,)."""
+    return np.array([item.prompt_score for item in score_texts(classifier, console, name, texts)])
+
+
+def shares(harmful: Mapping[str, Array], benign: Mapping[str, Array], threshold: float) -> Shares:
+    """Share of each set at or above `threshold`, with a 95% bootstrap interval.
+
+    Raises:
+        DataError: A set is empty.
+    """
+
+    def estimates(sets: Mapping[str, Array]) -> dict[str, metrics.Estimate]:
+        return {
+            name: metrics.bootstrap(lambda values: metrics.share_at_or_above(values, threshold), scores)
+            for name, scores in sets.items()
+        }
+
+    return {"recall": estimates(harmful), "false_positive_rate": estimates(benign)}
+
+
+def ranking(harmful: Array, benign: Array) -> dict[str, metrics.Estimate]:
+    """AUROC and recall at 1, 2 and 5% false positives, each with a 95% bootstrap interval.
+
+    Raises:
+        DataError: A side is empty.
+    """
+    result = {"auroc": metrics.bootstrap(metrics.auroc, harmful, benign)}
+    for rate in (0.01, 0.02, 0.05):
+        result[f"recall_at_{rate:.0%}_fpr"] = metrics.bootstrap(
+            lambda bad, good, rate=rate: metrics.recall_at_fpr(bad, good, rate), harmful, benign
+        )
+    return result
+
+
+def write_result(result: Mapping[str, Any], name: str, output: Path | None) -> Path:
+    """Write a result to `output`, or as `name` beside the recorded ones; return where it went."""
+    target = output or RESULTS / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return target
