@@ -32,9 +32,11 @@ _HOMOGLYPHS: Final = str.maketrans(
     "aeopcyxijsdghlmtkbhqwABEKMHOPCTXYIJSabeikvoptuxynwABEZHIKMNOPTYXabcdefghijklmnoprstuvwyz",
 )
 _LEET: Final = str.maketrans("013457@$!", "oieastasi")
+_LEET_DIGITS: Final = str.maketrans("013457@$", "oieastas")
 _LEET_WORD: Final = re.compile(r"(?<![\w@$!])(?=[\w@$!]*[^\W\d_])(?=[\w@$!]*[013457@$!])[\w@$!]{3,}")
 _SPACED_RUN: Final = re.compile(r"(?<!\w)(?:[^\W_](?P<gap>[ .\-_*])(?:[^\W_](?P=gap)){1,}[^\W_])(?!\w)")
 _BASE64_RUN: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
+_FEWEST_LEET_WORDS: Final = 3
 _WIDE_GAP: Final = re.compile(r"[ \t]{2,}")
 _WORD: Final = re.compile(r"[^\W\d_]+")
 # Control and format characters, and marks drawn over a letter: zero-width, bidi, variation selectors,
@@ -84,7 +86,8 @@ def join_spaced_letters(text: str) -> str:
 def undo_leet(text: str, is_word: Callable[[str], bool]) -> str:
     """Replace leet digits and signs by letters wherever that turns a token into a known word.
 
-    Drug and gene names with digits (H1N1, B12, A1c) stay as they are, since their readings are no words.
+    Drug and gene names with digits (H1N1, B12, A1c) stay as they are, since their readings are no words;
+    but where a third of a text is leet for sure, so is the rest, rare words and lone digits included.
 
     Args:
         text: Any text.
@@ -101,7 +104,18 @@ def undo_leet(text: str, is_word: Callable[[str], bool]) -> str:
                     return plain + whole[len(word) :]
         return whole
 
-    return _LEET_WORD.sub(read, text)
+    undone = 0
+
+    def count(match: re.Match[str]) -> str:
+        nonlocal undone
+        plain = read(match)
+        undone += plain != match.group()
+        return plain
+
+    plain = _LEET_WORD.sub(count, text)
+    if undone >= _FEWEST_LEET_WORDS and 3 * undone >= len(text.split()):
+        return plain.translate(_LEET_DIGITS)
+    return plain
 
 
 def decode_base64_runs(text: str) -> list[str]:

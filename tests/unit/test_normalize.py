@@ -182,3 +182,14 @@ def test_long_adversarial_texts_end(text: str) -> None:
 def test_no_character_grows_a_text_beyond_bounds() -> None:
     text = "\ufdfa" * 1000 + "\ufdfb" * 1000 + "㌖" * 1000
     assert len(normalize(text, is_word)) <= 6 * len(text)
+
+
+def test_a_text_that_is_mostly_leet_is_read_whole() -> None:
+    known = {"how", "can", "the", "patient", "without"}
+    leet = "h0w c4n 1 54l3 th3 p4t13nt w1th0ut f4l51f13d 70"
+    assert undo_leet(leet, known.__contains__) == "how can i sale the patient without falsified to"
+
+
+def test_a_dose_list_is_no_leet() -> None:
+    doses = "My A1c is 7.5, B12 is 200; take 20mg at 10am and 5ml q4h, the H1N1 shot is done"
+    assert undo_leet(doses, {"shot"}.__contains__) == doses
