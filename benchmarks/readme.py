@@ -10,7 +10,7 @@ from benchmarks.sets import RESULTS
 from medguard.bundle import Bundle, default_bundle_path
 from medguard.evaluation.metrics import as_number, as_percent
 
-__all__ = ["main", "render", "with_figures"]
+__all__ = ["main", "recorded", "render", "render_peers", "with_figures"]
 
 README = RESULTS.parents[1] / "README.md"
 _BLOCK = re.compile(r"(<!-- figures: [^>]*-->\n).*?(<!-- end of figures -->)", re.DOTALL)
@@ -73,6 +73,24 @@ def render(quality: dict[str, Any], latency: dict[str, Any], bundle: Bundle) -> 
     )
 
 
+def render_peers(peers: dict[str, Any]) -> str:
+    """Return how others that packages carry rank the same requests; those that were not run are left out."""
+    lines = [
+        "Other classifiers that packages carry, run on the same harmful, benign-twin and alarming requests:",
+        "",
+        "| | made for | AUROC | recall at 2% false positives |",
+        "| --- | --- | --- | --- |",
+    ]
+    for peer in peers["peers"]:
+        if peer["status"] == "run":
+            figures = peer["ranking"]["hard_benign"]
+            lines.append(
+                f"| {peer['name']} | {peer['made_for']} | {as_number(figures['auroc'])} "
+                f"| {as_percent(figures['recall_at_2%_fpr'])} |"
+            )
+    return "\n".join([*lines, ""])
+
+
 def with_figures(readme: str, figures: str) -> str:
     """Return `readme` with the block between its marks replaced.
 
@@ -86,12 +104,18 @@ def with_figures(readme: str, figures: str) -> str:
 
 
 def recorded(bundle: Bundle) -> str:
-    """Render what is recorded for `bundle`."""
-    quality, latency = (
-        json.loads((RESULTS / f"{bundle.config.id}.{kind}.json").read_text(encoding="utf-8"))
-        for kind in ("quality", "latency")
+    """Render what is recorded for `bundle`.
+
+    Raises:
+        ValueError: The peers were compared with other files of the bundle.
+    """
+    quality, latency, peers = (
+        json.loads((RESULTS / name).read_text(encoding="utf-8"))
+        for name in (f"{bundle.config.id}.quality.json", f"{bundle.config.id}.latency.json", "peers.json")
     )
-    return render(quality, latency, bundle)
+    if quality["comparison"]["files"] != peers["comparison"]["files"]:
+        raise ValueError("peers.json is of other files of the bundle: run benchmarks.peers")
+    return "\n".join([render(quality, latency, bundle), render_peers(peers)])
 
 
 def main() -> None:
