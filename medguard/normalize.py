@@ -35,6 +35,10 @@ _LEET: Final = str.maketrans("013457@$!", "oieastasi")
 _LEET_DIGITS: Final = str.maketrans("013457@$", "oieastas")
 _LEET_WORD: Final = re.compile(r"(?<![\w@$!])(?=[\w@$!]*[^\W\d_])(?=[\w@$!]*[013457@$!])[\w@$!]{3,}")
 _SPACED_RUN: Final = re.compile(r"(?<!\w)(?:[^\W_](?P<gap>[ .\-_*])(?:[^\W_](?P=gap)){1,}[^\W_])(?!\w)")
+# Between wide gaps, where spaced-out text ends its words: single characters throughout.
+_SPACED_WORD: Final = re.compile(
+    r"(?<=[ \t]{2})\S(?: \S)+(?=[ \t]{2}|$)|^\S(?: \S)+(?=[ \t]{2})", re.MULTILINE
+)
 _BASE64_RUN: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _FEWEST_LEET_WORDS: Final = 3
 _WIDE_GAP: Final = re.compile(r"[ \t]{2,}")
@@ -73,14 +77,15 @@ def fold_homoglyphs(text: str) -> str:
 def join_spaced_letters(text: str) -> str:
     """Join runs of three or more single letters: ``h a r m`` becomes ``harm``; wider gaps end a word.
 
-    Runs of digits alone (``1-2-3``) stay as they are.
+    Between wide gaps two are enough: ``t o   h a r m`` becomes ``to harm``. Runs without a letter
+    (``1-2-3``) stay as they are.
     """
 
     def join(match: re.Match[str]) -> str:
-        joined = match.group().replace(match.group("gap"), "")
-        return match.group() if joined.isdigit() else joined
+        joined = match.group().replace(match.groupdict().get("gap", " "), "")
+        return joined if any(char.isalpha() for char in joined) else match.group()
 
-    return _WIDE_GAP.sub(" ", _SPACED_RUN.sub(join, text))
+    return _WIDE_GAP.sub(" ", _SPACED_RUN.sub(join, _SPACED_WORD.sub(join, text)))
 
 
 def undo_leet(text: str, is_word: Callable[[str], bool]) -> str:

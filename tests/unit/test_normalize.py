@@ -193,3 +193,22 @@ def test_a_text_that_is_mostly_leet_is_read_whole() -> None:
 def test_a_dose_list_is_no_leet() -> None:
     doses = "My A1c is 7.5, B12 is 200; take 20mg at 10am and 5ml q4h, the H1N1 shot is done"
     assert undo_leet(doses, {"shot"}.__contains__) == doses
+
+
+@pytest.mark.parametrize(
+    ("spaced", "read"),
+    [
+        ("t o   h a r m ,   i f   h e   i s n ' t   t o l d", "to harm, if he isn't told"),
+        ("d o\nn o t", "d o\nnot"),
+        ("1 2   3 4   a   b", "1 2 3 4 a b"),
+        ("x  y z  w", "x yz w"),
+        ("A B negative and 5 mg", "A B negative and 5 mg"),
+    ],
+)
+def test_spaced_out_words_end_at_wide_gaps(spaced: str, read: str) -> None:
+    assert join_spaced_letters(spaced) == read
+
+
+def test_a_long_line_of_single_characters_is_read_in_no_time() -> None:
+    # Backtracking over such a line from each of its characters would take hours.
+    assert join_spaced_letters("1 " * 200_000 + "xx").endswith("xx")
