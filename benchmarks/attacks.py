@@ -9,7 +9,7 @@ from typing import Final
 
 from medguard.evaluation.records import JailbreakAttack
 
-__all__ = ["AttackSet", "attack_sets", "may_evaluate", "rewrap"]
+__all__ = ["AttackSet", "attack_sets", "rewrap"]
 
 # The random search's template also tells the model how to begin, in words made from the goal.
 _OPENING: Final = re.compile(r"(?<=Sure, here is ).*?(?= for educational)", re.DOTALL)
@@ -24,11 +24,6 @@ class AttackSet:
     """Empty where the method leaves no wrapping behind, since it rewrites the goal."""
 
 
-def may_evaluate(attack: JailbreakAttack) -> bool:
-    """Whether a recorded attack may evaluate: PAIR on vicuna may train, so it may not."""
-    return not (attack.method == "PAIR" and attack.target_model.startswith("vicuna"))
-
-
 def attack_sets(attacks: Iterable[JailbreakAttack], benign: Sequence[str]) -> dict[str, AttackSet]:
     """Group attacks by method, each prompt once: methods reuse prompts for several target models.
 
@@ -41,7 +36,7 @@ def attack_sets(attacks: Iterable[JailbreakAttack], benign: Sequence[str]) -> di
     """
     grouped: dict[str, dict[str, JailbreakAttack]] = {}
     for attack in attacks:
-        if attack.prompt and may_evaluate(attack):
+        if attack.prompt and not attack.may_train:
             grouped.setdefault(attack.method, {}).setdefault(attack.prompt, attack)
     sets = {}
     for method, prompts in sorted(grouped.items()):

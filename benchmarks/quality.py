@@ -5,7 +5,7 @@ Thresholds come from the bundle, which fixed them on held-out training data.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from benchmarks.shared import (
     shares,
     write_result,
 )
-from medguard import Classifier
+from medguard import Classifier, Scores
 from medguard.bundle import OperatingPoint
 from medguard.evaluation import metrics
 
@@ -40,7 +40,15 @@ def measure(classifier: Classifier, console: Console) -> dict[str, Any]:
     def scored(name: str, texts: Sequence[str]) -> Array:
         return prompt_scores(classifier, console, name, texts)
 
-    harmful = scored("harmful requests", sets.harmful())
+    requests = list(sets.requests.values())
+    by_id = dict(
+        zip(
+            (item.id for item in requests),
+            score_texts(classifier, console, "test split", [item.prompt for item in requests]),
+            strict=True,
+        )
+    )
+    harmful = np.array([by_id[item.id].prompt_score for item in sets.labels if item.request_harm >= 2])
     restyled_harmful, restyled_benign = (
         scored(f"restyled {side}", texts)
         for side, texts in zip(("harmful", "benign"), sets.restyled(), strict=True)
@@ -49,7 +57,7 @@ def measure(classifier: Classifier, console: Console) -> dict[str, Any]:
         scored(f"XSTest {side}", texts) for side, texts in zip(("unsafe", "safe"), sets.xstest(), strict=True)
     )
     harmful_sets = {
-        "med_safety_bench_test": scored("test split", [r.prompt for r in sets.requests.values()]),
+        "med_safety_bench_test": np.array([item.prompt_score for item in by_id.values()]),
         "med_safety_bench_test_judged_harmful": harmful,
         "restyled_harmful": restyled_harmful,
         "xstest_unsafe": unsafe,
@@ -78,7 +86,7 @@ def measure(classifier: Classifier, console: Console) -> dict[str, Any]:
         },
         "calibration": {"request_ece": _request_ece(harmful, hard)},
         "answers": _answers(classifier, console, sets),
-        "principles": _principles(classifier, console, sets),
+        "principles": _principles(by_id, sets),
         "parity": classifier.config.training.get("parity"),
     }
 
@@ -128,14 +136,12 @@ def _answers(classifier: Classifier, console: Console, sets: EvaluationSets) -> 
     }
 
 
-def _principles(classifier: Classifier, console: Console, sets: EvaluationSets) -> dict[str, Any]:
-    labels = [item for item in sets.labels if item.request_harm >= 2 and item.violates]
-    prompts = [sets.requests[item.id].prompt for item in labels]
-    scores = score_texts(classifier, console, "principles", prompts)
+def _principles(by_id: Mapping[str, Scores], sets: EvaluationSets) -> dict[str, Any]:
     hits = np.array(
         [
-            float(int(np.argmax(item.principles)) + 1 in label.violates)
-            for item, label in zip(scores, labels, strict=True)
+            float(int(np.argmax(by_id[label.id].principles)) + 1 in label.violates)
+            for label in sets.labels
+            if label.request_harm >= 2 and label.violates
         ]
     )
     return {

@@ -21,6 +21,7 @@ from benchmarks.shared import (
     OutputOption,
     comparison_key,
     prompt_scores,
+    share,
     write_result,
 )
 from medguard import Classifier
@@ -110,10 +111,7 @@ def measure(
             "auroc": metrics.bootstrap(metrics.auroc, harmful, benign),
             "operating_points": {
                 name: {
-                    side: metrics.bootstrap(
-                        lambda scores, at=point.prompt_threshold: metrics.share_at_or_above(scores, at),
-                        values,
-                    )
+                    side: share(values, point.prompt_threshold)
                     for side, values in (("recall", harmful), ("false_positive_rate", benign))
                 }
                 for name, point in classifier.operating_points.items()

@@ -28,6 +28,7 @@ __all__ = [
     "prompt_scores",
     "ranking",
     "score_texts",
+    "share",
     "shares",
     "write_result",
 ]
@@ -78,6 +79,15 @@ def prompt_scores(classifier: Scorer, console: Console, name: str, texts: Sequen
     return np.array([item.prompt_score for item in score_texts(classifier, console, name, texts)])
 
 
+def share(scores: Array, threshold: float) -> metrics.Estimate:
+    """Share of scores at or above `threshold`, with a 95% bootstrap interval.
+
+    Raises:
+        DataError: There are no scores.
+    """
+    return metrics.bootstrap(lambda values: metrics.share_at_or_above(values, threshold), scores)
+
+
 def shares(harmful: Mapping[str, Array], benign: Mapping[str, Array], threshold: float) -> Shares:
     """Share of each set at or above `threshold`, with a 95% bootstrap interval.
 
@@ -86,10 +96,7 @@ def shares(harmful: Mapping[str, Array], benign: Mapping[str, Array], threshold:
     """
 
     def estimates(sets: Mapping[str, Array]) -> dict[str, metrics.Estimate]:
-        return {
-            name: metrics.bootstrap(lambda values: metrics.share_at_or_above(values, threshold), scores)
-            for name, scores in sets.items()
-        }
+        return {name: share(scores, threshold) for name, scores in sets.items()}
 
     return {"recall": estimates(harmful), "false_positive_rate": estimates(benign)}
 

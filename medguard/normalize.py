@@ -22,7 +22,6 @@ __all__ = [
     "join_spaced_letters",
     "normalize",
     "undo_leet",
-    "variants",
 ]
 
 # Cyrillic, Greek and small-capital letters that a reader takes for Latin ones (a subset of the
@@ -173,11 +172,6 @@ def forms(text: str, is_word: Callable[[str], bool]) -> list[tuple[Form, str]]:
         found.append((Form.DECODED, "\n".join(layer)))
         layer = [inner for payload in layer for inner in decode_base64_runs(payload)]
     return found
-
-
-def variants(text: str, is_word: Callable[[str], bool]) -> list[str]:
-    """List the texts of `forms`."""
-    return [variant for _, variant in forms(text, is_word)]
 
 
 def _same_reading(one: str, other: str) -> bool:

@@ -23,8 +23,8 @@ from sklearn.metrics import roc_auc_score
 from medguard.scores import LABELS
 from training.calibration import threshold_at
 from training.config import TrainingConfig
-from training.examples import Example, build_examples, split_examples
-from training.leaks import drop_leaks, evaluation_texts
+from training.examples import Example, split_examples
+from training.leaks import clean_examples
 
 __all__ = ["fit", "main", "request_examples"]
 
@@ -104,7 +104,7 @@ def main(
 ) -> None:
     """Train the baseline on the examples that the bundle of `config` was trained on."""
     settings = TrainingConfig.from_toml(config)
-    clean, _ = drop_leaks(build_examples(settings.data, settings.seed), evaluation_texts())
+    clean, _ = clean_examples(settings)
     train, held_out = split_examples(request_examples(clean), settings.data.holdout_fraction)
     model = fit(train, held_out, settings.operating_points["balanced"])
     output.parent.mkdir(parents=True, exist_ok=True)

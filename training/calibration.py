@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from medguard.bundle import Calibration
 from medguard.scores import LABELS
 
-__all__ = ["fit_platt", "threshold_at"]
+__all__ = ["fit_platt", "sigmoid", "threshold_at"]
 
 # With fewer examples of either class a fitted slope is noise.
 _FEWEST_PER_CLASS = 8
@@ -40,6 +40,11 @@ def fit_platt(
         if scale > 0:
             fitted[label] = Calibration(scale=round(scale, 6), offset=round(offset, 6))
     return fitted
+
+
+def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities of logits, without overflow; any shape."""
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
 
 
 def threshold_at(benign_scores: NDArray[np.float64], false_positive_rate: float) -> float:

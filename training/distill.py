@@ -28,9 +28,9 @@ from training.batches import encode
 from training.calibration import fit_platt, threshold_at
 from training.config import TrainingConfig
 from training.encoder import encoder_folder, load_pretrained
-from training.examples import Example, build_examples, split_examples
+from training.examples import Example, split_examples
 from training.export import CPU_GRAPH, GPU_GRAPH, export_graphs, graph_logits, torch_logits
-from training.leaks import drop_leaks, evaluation_texts
+from training.leaks import clean_examples
 from training.loop import train
 from training.package import write_config
 from training.parity import measure_parity
@@ -115,7 +115,7 @@ def distill(
 
 def _prepare(config: TrainingConfig) -> _Data:
     console.print("reading data and searching it for leaks")
-    examples, dropped = drop_leaks(build_examples(config.data, config.seed), evaluation_texts())
+    examples, dropped = clean_examples(config)
     kept, held_out = split_examples(examples, config.data.holdout_fraction)
     console.print(
         f"{len(kept)} training examples, {len(held_out)} held out, {dropped.total()} dropped as leaks"

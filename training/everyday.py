@@ -68,7 +68,7 @@ def _filled(
     prompt = phrasing.format(
         medicine=medicine, other=other, person=draw.choice(data["people"]), condition=condition
     )
-    # As typed: without, or with, a capital and a question mark.
+    # As typed: with or without a capital.
     if draw.random() < 0.5:
         prompt = prompt[0].upper() + prompt[1:]
     about = condition if "{condition}" in phrasing else medicine

@@ -11,7 +11,6 @@ from pathlib import Path
 from medguard.evaluation import datasets
 from medguard.evaluation.records import (
     HarmfulRequest,
-    JailbreakAttack,
     JudgeLabel,
     QuestionAnswer,
     Request,
@@ -96,11 +95,6 @@ def is_held_out(group: str, fraction: float) -> bool:
     return number < fraction * 2**64
 
 
-def trains_on(attack: JailbreakAttack) -> bool:
-    """Whether a recorded attack belongs to the part of JailbreakBench that may train."""
-    return attack.method == "PAIR" and attack.target_model.startswith("vicuna")
-
-
 def _example(
     item_id: str, source: str, group: str, prompt: str, response: str | None, targets: Targets
 ) -> Example:
@@ -128,28 +122,14 @@ def _judged_requests(
 
 
 def _own_requests() -> Iterator[Example]:
-    for twin in datasets.requests(DATA / "contrast_train.jsonl"):
-        targets = request_targets(twin.request_harm or 0, violates=(), general=False)
-        yield _example(twin.id, "contrast", _group(twin), twin.prompt, None, targets)
-    for item in datasets.requests(DATA / "sensitive_train.jsonl"):
-        targets = request_targets(item.request_harm or 0, violates=(), general=False)
-        yield _example(item.id, "sensitive", item.id, item.prompt, None, targets)
-    for general in datasets.requests(DATA / "general_contrast_train.jsonl"):
-        targets = request_targets(0, violates=(), general=False)
-        yield _example(
-            general.id,
-            "general_contrast",
-            general.contrasts_with or general.id,
-            general.prompt,
-            None,
-            targets,
-        )
+    for source in ("contrast", "sensitive", "general_contrast"):
+        for item in datasets.requests(DATA / f"{source}_train.jsonl"):
+            targets = request_targets(item.request_harm or 0, violates=(), general=False)
+            yield _example(item.id, source, _group(item), item.prompt, None, targets)
 
 
 def _restyled(labels: Mapping[str, JudgeLabel], weight: float) -> Iterator[Example]:
-    twins = {
-        twin.id: twin.contrasts_with or twin.id for twin in datasets.requests(DATA / "contrast_train.jsonl")
-    }
+    twins = {twin.id: _group(twin) for twin in datasets.requests(DATA / "contrast_train.jsonl")}
     for item in datasets.restyled(DATA / "restyled_train.jsonl"):
         origin = item.derived_from
         violates = labels[origin].violates if origin in labels else ()
@@ -166,7 +146,7 @@ def _general_requests() -> Iterator[Example]:
         if item.topic == "standard":
             yield _example(item.id, "general_harm", item.id, item.prompt, None, targets)
     for attack in datasets.jailbreakbench():
-        if trains_on(attack) and attack.prompt:
+        if attack.may_train and attack.prompt:
             yield _example(attack.id, "jailbreak", attack.id, attack.prompt, None, targets)
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from medguard.evaluation import datasets
 from medguard.evaluation.hygiene import find_leaks
-from training.examples import Example, trains_on
+from training.config import TrainingConfig
+from training.examples import Example, build_examples
 
-__all__ = ["EVALUATION_DATA", "drop_leaks", "evaluation_texts", "texts_of"]
+__all__ = ["EVALUATION_DATA", "clean_examples", "drop_leaks", "evaluation_texts", "texts_of"]
 
 EVALUATION_DATA = Path(__file__).resolve().parents[1] / "benchmarks" / "data"
 
@@ -18,6 +19,11 @@ EVALUATION_DATA = Path(__file__).resolve().parents[1] / "benchmarks" / "data"
 def evaluation_texts() -> dict[str, str]:
     """Every text of every evaluation set by id: what training data must not contain."""
     return dict(_evaluation_texts())
+
+
+def clean_examples(config: TrainingConfig) -> tuple[list[Example], Counter[str]]:
+    """Read the examples of a run and drop those near an evaluation text; see `drop_leaks`."""
+    return drop_leaks(build_examples(config.data, config.seed), evaluation_texts())
 
 
 def drop_leaks(
@@ -56,7 +62,7 @@ def _evaluation_texts() -> Iterator[tuple[str, str]]:
     for item in (*datasets.harmbench("test"), *datasets.strongreject()):
         yield item.id, item.prompt
     for attack in datasets.jailbreakbench():
-        if not trains_on(attack):
+        if not attack.may_train:
             yield f"{attack.id}-goal", attack.goal
             if attack.prompt:
                 yield attack.id, attack.prompt

@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from medguard.errors import MedGuardError
 from medguard.scores import LABELS
+from training.calibration import sigmoid
 
 __all__ = ["measure_parity"]
 
@@ -38,7 +39,7 @@ def measure_parity(
     Raises:
         MedGuardError: AUROC falls by more than `MAX_AUROC_LOSS` on a deciding label.
     """
-    difference = np.abs(_sigmoid(reference) - _sigmoid(other))
+    difference = np.abs(sigmoid(reference) - sigmoid(other))
     result = {
         "mean_probability_difference": float(difference.mean()),
         "max_probability_difference": float(difference.max()),
@@ -58,7 +59,3 @@ def measure_parity(
                 f"the smaller graph loses {-change:.4f} AUROC on {label}; {MAX_AUROC_LOSS} is allowed"
             )
     return result
-
-
-def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from medguard.evaluation.metrics import auroc, quadratic_weighted_kappa, recall_at_fpr
 from medguard.scores import LABELS
+from training.calibration import sigmoid
 from training.examples import Example
 
 __all__ = ["validate"]
@@ -40,7 +41,7 @@ def validate(logits: NDArray[np.float64], held_out: Sequence[Example]) -> dict[s
     hard = np.array([item.is_benign_medical_request for item in held_out])
     restyled = sources == "restyled"
     answers = np.isin(sources, _JUDGED_ANSWERS)
-    expected = 1.0 + (1.0 / (1.0 + np.exp(-logits[answers, _ANSWER]))).sum(axis=1)
+    expected = 1.0 + sigmoid(logits[answers, _ANSWER]).sum(axis=1)
     judged = 1.0 + targets[answers, _ANSWER].sum(axis=1)
     at_4 = targets[answers, _AT_4] >= 0.5
     top = logits[plain, _PRINCIPLES].argmax(axis=1)

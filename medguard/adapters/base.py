@@ -11,7 +11,7 @@ from langchain_core.runnables import RunnableConfig
 from medguard.text import answer_text, new_user_text
 from medguard.verdict import Verdict
 
-__all__ = ["Adapter", "Outcomes"]
+__all__ = ["Adapter", "Outcomes", "verdict_note"]
 
 Outcomes: TypeAlias = "list[Any | Exception]"
 """One answer, or the exception instead of it, per input."""
@@ -64,3 +64,8 @@ class Adapter(ABC):
     def answer_text(self, model_input: Any, answer: Any) -> str:
         """Return the text of `answer` that the post-filter checks."""
         return answer_text(answer)
+
+
+def verdict_note(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Return the verdict that decided, the last, as plain JSON types, with all of them under ``verdicts``."""
+    return {**verdicts[-1].to_dict(), "verdicts": [verdict.to_dict() for verdict in verdicts]}

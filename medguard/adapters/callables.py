@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 
-from medguard.adapters.base import Adapter, Outcomes
+from medguard.adapters.base import Adapter, Outcomes, verdict_note
 from medguard.errors import BlockedError, ModelError
 from medguard.verdict import Verdict
 
@@ -124,7 +124,7 @@ def attach_verdicts(answer: Any, verdicts: Sequence[Verdict]) -> Any:
     if isinstance(answer, str):
         return GuardedStr(answer, verdicts)
     if isinstance(answer, AIMessage):
-        metadata = {**verdicts[-1].to_dict(), "verdicts": [verdict.to_dict() for verdict in verdicts]}
+        metadata = verdict_note(verdicts)
         return answer.model_copy(
             update={"response_metadata": {**answer.response_metadata, "medguard": metadata}}
         )

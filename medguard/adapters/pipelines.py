@@ -8,7 +8,7 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from medguard.adapters.base import Adapter, Outcomes
+from medguard.adapters.base import Adapter, Outcomes, verdict_note
 from medguard.errors import ModelError
 from medguard.text import answer_text, new_user_text
 from medguard.verdict import Verdict
@@ -49,7 +49,7 @@ class PipelineAdapter(Adapter):
 
     def attach(self, answer: Any, verdicts: Sequence[Verdict]) -> Any:
         """Add the key ``medguard`` to every generated text."""
-        note = {**verdicts[-1].to_dict(), "verdicts": [verdict.to_dict() for verdict in verdicts]}
+        note = verdict_note(verdicts)
         return [{**item, "medguard": note} for item in answer]
 
     def prompt_text(self, model_input: Any) -> str:

@@ -16,11 +16,11 @@ from medguard.cli.shared import (
     ExitStatus,
     OperatingPointOption,
     PolicyOption,
-    fail,
     load_classifier,
     one_line_errors,
     read_policy,
     read_stdin,
+    refuse_more_texts,
     say,
 )
 from medguard.principles import PRINCIPLES
@@ -52,8 +52,7 @@ def check(
     Exit status: 0 allowed, 1 blocked, 2 error (also when the text cannot be judged).
     """
     with one_line_errors():
-        if context.args:
-            fail(f"check takes one text, found {1 + len(context.args)} arguments: put the text in quotes")
+        refuse_more_texts(context)
         checker = Checker(policy=read_policy(policy, operating_point), classifier=load_classifier(bundle))
         prompt = read_stdin(checker.policy.max_chars) if text == "-" else text
         record = Record(line=1, prompt=prompt, response=response)

@@ -19,11 +19,11 @@ from medguard.cli.shared import (
     BundleOption,
     OperatingPointOption,
     PolicyOption,
-    fail,
     load_classifier,
     one_line_errors,
     read_policy,
     read_stdin,
+    refuse_more_texts,
 )
 from medguard.decision import decide, require_checkable, resolve_operating_point
 from medguard.explain import Explanation
@@ -60,8 +60,7 @@ def explain(
     Exit status: 0 explained, whatever the verdict, 2 error.
     """
     with one_line_errors():
-        if context.args:
-            fail(f"explain takes one text, found {1 + len(context.args)} arguments: put the text in quotes")
+        refuse_more_texts(context)
         rules = read_policy(policy, operating_point)
         classifier = load_classifier(bundle)
         point = resolve_operating_point(rules, classifier.operating_points)

@@ -28,6 +28,7 @@ __all__ = [
     "one_line_errors",
     "read_policy",
     "read_stdin",
+    "refuse_more_texts",
     "say",
 ]
 
@@ -74,6 +75,17 @@ def fail(message: str) -> NoReturn:
     """
     say(message)
     raise typer.Exit(ExitStatus.ERROR)
+
+
+def refuse_more_texts(context: typer.Context) -> None:
+    """Make sure that a command that takes one text got no more words, without quoting them.
+
+    Raises:
+        Exit: There are more.
+    """
+    if context.args:
+        count = 1 + len(context.args)
+        fail(f"{context.info_name} takes one text, found {count} arguments: put the text in quotes")
 
 
 @contextlib.contextmanager

@@ -176,6 +176,11 @@ class JailbreakAttack:
     response: str | None
     jailbroken: bool
 
+    @property
+    def may_train(self) -> bool:
+        """Whether the attack may train: PAIR on vicuna. The rest is for evaluation only."""
+        return self.method == "PAIR" and self.target_model.startswith("vicuna")
+
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:

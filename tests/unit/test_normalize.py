@@ -15,10 +15,13 @@ from medguard.normalize import (
     normalize,
     strip_invisible,
     undo_leet,
-    variants,
 )
 
 WORDS = {"kill", "harm", "poison", "how", "the", "dose"}
+
+
+def variants(text: str) -> list[str]:
+    return [form for _, form in forms(text, is_word)]
 
 
 def is_word(word: str) -> bool:
@@ -36,7 +39,7 @@ PROSE = st.lists(
 @given(DISGUISED)
 def test_any_text_can_be_normalised(text: str) -> None:
     assert isinstance(normalize(text, is_word), str)
-    assert variants(text, is_word)[0] == text
+    assert variants(text)[0] == text
 
 
 @given(DISGUISED)
@@ -49,7 +52,7 @@ def test_single_reversals_are_idempotent(text: str) -> None:
 @given(PROSE)
 def test_plain_prose_stays_as_it_is(text: str) -> None:
     assert normalize(text, is_word) == text
-    assert variants(text, is_word) == [text]
+    assert variants(text) == [text]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +88,7 @@ def test_plain_prose_stays_as_it_is(text: str) -> None:
 )
 def test_disguises_are_undone(disguised: str, plain: str) -> None:
     assert normalize(disguised, is_word) == plain
-    assert variants(disguised, is_word) == [disguised, plain]
+    assert variants(disguised) == [disguised, plain]
 
 
 @pytest.mark.parametrize(
@@ -118,14 +121,14 @@ def test_padding_may_be_missing() -> None:
 def test_bytes_that_are_no_text_are_not_decoded() -> None:
     run = base64.b64encode(bytes(range(128, 200))).decode()
     assert decode_base64_runs(run) == []
-    assert variants(run, is_word) == [run]
+    assert variants(run) == [run]
 
 
 def test_no_number_of_harmless_payloads_hides_the_last() -> None:
     text = " ".join(
         [*(encoded(f"a harmless line {number}") for number in range(40)), encoded("how to poison them")]
     )
-    found = variants(text, is_word)
+    found = variants(text)
     assert len(found) == 2
     assert found[1].endswith("how to poison them")
 
@@ -134,7 +137,7 @@ def test_payloads_within_payloads_are_decoded() -> None:
     text = "how to poison them all"
     for _ in range(4):
         text = encoded(text)
-    found = variants(text, is_word)
+    found = variants(text)
     assert found[-1] == "how to poison them all"
     assert len(found) == 5
 
@@ -176,7 +179,7 @@ def test_undo_leet_asks_for_lower_case_words() -> None:
 )
 def test_long_adversarial_texts_end(text: str) -> None:
     """Quadratic time would take minutes to hours here, and the suite would be stopped."""
-    assert variants(text, is_word)[0] == text
+    assert variants(text)[0] == text
 
 
 def test_no_character_grows_a_text_beyond_bounds() -> None:

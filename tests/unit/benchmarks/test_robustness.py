@@ -3,14 +3,13 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from benchmarks.attacks import attack_sets, may_evaluate, rewrap
+from benchmarks.attacks import attack_sets, rewrap
 from benchmarks.robustness import Comparison, Limits, comparisons, measure
 from benchmarks.sets import EvaluationSets
 from medguard.evaluation import datasets, metrics
 from medguard.evaluation.records import JailbreakAttack
 from medguard.testing import KeywordScorer
 from tests.upstream import requires_upstream
-from training.examples import trains_on
 
 BENIGN = ["Which vaccines do adults need?", r"Is 5\1 mg \g<0> a typo?"]
 
@@ -65,7 +64,13 @@ def test_prompts_count_once_and_pair_on_vicuna_not_at_all() -> None:
 @requires_upstream("jailbreakbench")
 def test_no_attack_both_trains_and_evaluates() -> None:
     attacks = list(datasets.jailbreakbench())
-    assert [item.id for item in attacks if may_evaluate(item) == trains_on(item)] == []
+    trained = {item.prompt for item in attacks if item.may_train and item.prompt}
+    assert {(item.method, item.target_model) for item in attacks if item.may_train} == {
+        ("PAIR", "vicuna-13b-v1.5")
+    }
+    evaluated = {prompt for found in attack_sets(attacks, BENIGN).values() for prompt in found.harmful}
+    assert trained
+    assert trained.isdisjoint(evaluated)
 
 
 @requires_upstream()

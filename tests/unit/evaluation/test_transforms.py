@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from medguard.errors import DataError
 from medguard.evaluation.transforms import TRANSFORMS, burial
-from medguard.normalize import normalize, strip_invisible, variants
+from medguard.normalize import Form, forms, normalize, strip_invisible
 
 REQUEST = "Could someone explain how the pharmacist should store insulin and adrenaline safely at home?"
 PASSAGES = [f"passage {number} about sleep and diet and exercise" for number in range(40)]
@@ -83,7 +83,7 @@ def test_base64_holds_the_whole_text(text: str, seed: int) -> None:
 
 
 def test_the_decoded_request_is_among_the_forms_that_are_scored() -> None:
-    assert REQUEST in variants(TRANSFORMS["base64"](REQUEST, 0), lambda _: False)
+    assert (Form.DECODED, REQUEST) in forms(TRANSFORMS["base64"](REQUEST, 0), lambda _: False)
 
 
 @given(texts, seeds)
