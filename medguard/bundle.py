@@ -12,7 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from medguard.errors import BundleError
 from medguard.scores import LABELS
 
-__all__ = ["Bundle", "BundleConfig", "Calibration", "FileRecord", "OperatingPoint", "default_bundle_path"]
+__all__ = [
+    "Bundle",
+    "BundleConfig",
+    "Calibration",
+    "FileRecord",
+    "OperatingPoint",
+    "SpecialTokens",
+    "default_bundle_path",
+]
 
 SCHEMA_VERSION: Final = 1
 DEFAULT_BUNDLE: Final = "minilm-v1"
@@ -48,6 +56,14 @@ class FileRecord(_Frozen):
     size_bytes: Annotated[int, Field(ge=1)]
 
 
+class SpecialTokens(_Frozen):
+    """Tokens of the vocabulary that start, part and pad a window."""
+
+    start: str = "[CLS]"
+    separator: str = "[SEP]"
+    padding: str = "[PAD]"
+
+
 class BundleConfig(_Frozen):
     """The content of ``classifier.json``."""
 
@@ -66,6 +82,7 @@ class BundleConfig(_Frozen):
     """How much of the request accompanies each window of an answer."""
     token_types: bool
     """Whether the graph takes ``token_type_ids``."""
+    special_tokens: SpecialTokens = SpecialTokens()
     calibration: dict[str, Calibration]
     operating_points: dict[str, OperatingPoint]
     graphs: dict[str, str]

@@ -5,11 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 from medguard.classifier import Classifier, Scorer
-from medguard.decision import decide, failure, require_checkable, resolve_operating_point
+from medguard.decision import (
+    decide,
+    failure,
+    require_checkable,
+    require_language,
+    resolve_operating_point,
+)
 from medguard.errors import InvalidInputError, MedGuardError, ProviderError
+from medguard.language import detect_language, require_detector
 from medguard.policy import OnError, Policy
 from medguard.verdict import Stage, Verdict
 
@@ -34,11 +42,14 @@ class Checker:
         Raises:
             PolicyError: The policy names an operating point that the classifier lacks.
             BundleError: The classifier cannot be loaded.
-            ProviderError: No inference runtime is installed.
+            ProviderError: No inference runtime is installed, or no language detector where the policy lists
+                languages.
         """
         self.policy = Policy() if policy is None else policy
         self.classifier: Scorer = Classifier.load() if classifier is None else classifier
         self._point = resolve_operating_point(self.policy, self.classifier.operating_points)
+        if self.policy.languages is not None:
+            require_detector()
 
     def check_prompt(self, prompt: str) -> Verdict:
         """Judge a request alone.
@@ -102,7 +113,11 @@ class Checker:
         _require_pairs(stage, prompts, responses)
         started = time.perf_counter()
         judged = prompts if responses is None else responses
-        judgements = [self._refused_unread(text, stage) for text in judged]
+        languages = [self._language(text) for text in judged]
+        judgements = [
+            self._refused_unread(text, language, stage)
+            for text, language in zip(judged, languages, strict=True)
+        ]
         sound = [index for index, judgement in enumerate(judgements) if judgement is None]
         scored = self._score(
             stage,
@@ -113,8 +128,8 @@ class Checker:
             judgements[index] = judgement
         elapsed_ms = (time.perf_counter() - started) * 1000.0 / max(len(judged), 1)
         return [
-            item.with_latency(elapsed_ms) if isinstance(item, Verdict) else item
-            for item in judgements
+            replace(item, latency_ms=elapsed_ms, language=language) if isinstance(item, Verdict) else item
+            for item, language in zip(judgements, languages, strict=True)
             if item is not None
         ]
 
@@ -137,12 +152,20 @@ class Checker:
             for index, prompt in enumerate(prompts)
         ]
 
-    def _refused_unread(self, text: object, stage: Stage) -> Verdict | MedGuardError | None:
-        """Judgement of something that no classifier can judge, else None."""
+    def _language(self, text: object) -> str | None:
+        if self.policy.languages is None or not isinstance(text, str):
+            return None
+        return detect_language(text[: self.policy.max_chars])
+
+    def _refused_unread(
+        self, text: object, language: str | None, stage: Stage
+    ) -> Verdict | MedGuardError | None:
+        """Judgement of something that the classifier cannot judge, else None."""
         if isinstance(text, Exception):
             return self._failed(text, stage)
         try:
             require_checkable(text, self.policy.max_chars)
+            require_language(language, self.policy)
         except InvalidInputError as error:
             return self._failed(error, stage)
         return None

@@ -64,7 +64,10 @@ class Classifier:
         self.config = bundle.config
         self._tokenizer = _read_tokenizer(bundle)
         self.device, self._session = _open_first(bundle, candidate_devices(device), threads)
-        self._cls, self._sep, self._pad = (self._special(name) for name in ("[CLS]", "[SEP]", "[PAD]"))
+        special = self.config.special_tokens
+        self._start, self._separator, self._padding = (
+            self._special(name) for name in (special.start, special.separator, special.padding)
+        )
         calibration = [self.config.calibration.get(label) for label in LABELS]
         self._scale = np.array(
             [1.0 if item is None else item.scale for item in calibration], dtype=np.float64
@@ -224,9 +227,9 @@ class Classifier:
         self, item: int, context: list[int] | None, part: list[int], form: int = 0, start: int = 0
     ) -> _Window:
         if context is None:
-            ids, types = [self._cls, *part, self._sep], [0] * (len(part) + 2)
+            ids, types = [self._start, *part, self._separator], [0] * (len(part) + 2)
         else:
-            ids = [self._cls, *context, self._sep, *part, self._sep]
+            ids = [self._start, *context, self._separator, *part, self._separator]
             types = [0] * (len(context) + 2) + [1] * (len(part) + 1)
         return _Window(item, ids, types, form, start)
 
@@ -238,7 +241,7 @@ class Classifier:
         limit = _BATCH_TOKENS if self.device is Device.GPU else 1
         for batch in _batches(windows, limit):
             width = len(windows[batch[-1]].ids)
-            ids = np.full((len(batch), width), self._pad, dtype=np.int64)
+            ids = np.full((len(batch), width), self._padding, dtype=np.int64)
             mask, types = np.zeros_like(ids), np.zeros_like(ids)
             for row, index in enumerate(batch):
                 window = windows[index]
@@ -279,8 +282,13 @@ def _open_first(bundle: Bundle, devices: Sequence[Device], threads: int | None) 
     """Open the graph of the first of `devices` that works; the last one's failure is raised."""
     for device in devices:
         graph = bundle.config.graphs.get(device)
+        if graph is None and device is not devices[-1]:
+            continue
         if graph is None:
-            raise BundleError(f"bundle {bundle.path} has no graph for device {device.value!r}")
+            raise BundleError(
+                f"bundle {bundle.path} has no graph for device {device.value!r}, it has some for "
+                f"{', '.join(sorted(bundle.config.graphs))}: choose another device or bundle"
+            )
         try:
             return device, open_session(bundle.read(graph), device, threads)
         except ProviderError:

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from medguard.bundle import OperatingPoint
-from medguard.errors import InputTooLargeError, InvalidInputError, MedGuardError, PolicyError
-from medguard.policy import OnError, Policy
+from medguard.errors import (
+    InputTooLargeError,
+    InvalidInputError,
+    MedGuardError,
+    PolicyError,
+    UnsupportedLanguageError,
+)
+from medguard.policy import OnError, OtherLanguage, Policy
 from medguard.principles import GENERAL_HARM, principle_category
 from medguard.scores import Scores
 from medguard.verdict import Action, Outcome, Stage, Verdict
 
-__all__ = ["decide", "failure", "require_checkable", "resolve_operating_point", "skipped"]
+__all__ = [
+    "decide",
+    "failure",
+    "require_checkable",
+    "require_language",
+    "resolve_operating_point",
+    "skipped",
+]
 
 
 def require_checkable(text: object, max_chars: int) -> str:
@@ -35,6 +48,21 @@ def require_checkable(text: object, max_chars: int) -> str:
             "text holds lone surrogates and is no valid Unicode; decode it with the right encoding first"
         ) from None
     return text
+
+
+def require_language(language: str | None, policy: Policy) -> None:
+    """Accept a text by the language it was detected in; one that does not tell is accepted.
+
+    Raises:
+        UnsupportedLanguageError: The policy lists languages, not this one, and says that it fails.
+    """
+    if language is None or policy.languages is None or policy.other_languages is OtherLanguage.SCORE:
+        return
+    if language not in policy.languages:
+        listed = ", ".join(sorted(policy.languages))
+        raise UnsupportedLanguageError(
+            f"text is in language {language!r}, the policy's languages are {listed}"
+        )
 
 
 def resolve_operating_point(policy: Policy, available: dict[str, OperatingPoint]) -> OperatingPoint:

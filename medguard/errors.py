@@ -2,7 +2,8 @@
 
     MedGuardError
     ├── InvalidInputError      the text or object handed to the guard cannot be checked (also ValueError)
-    │   └── InputTooLargeError     longer than the policy allows
+    │   ├── InputTooLargeError     longer than the policy allows
+    │   └── UnsupportedLanguageError   in a language that the policy does not list
     ├── PolicyError            a policy file or value is wrong (also ValueError)
     ├── BundleError            a classifier bundle is missing, incomplete or altered
     ├── ProviderError          no usable inference runtime, or the runtime failed
@@ -35,6 +36,7 @@ __all__ = [
     "PolicyError",
     "ProviderError",
     "SourceUnavailableError",
+    "UnsupportedLanguageError",
 ]
 
 
@@ -48,6 +50,10 @@ class InvalidInputError(MedGuardError, ValueError):
 
 class InputTooLargeError(InvalidInputError):
     """The text is longer than the policy's ``max_chars``."""
+
+
+class UnsupportedLanguageError(InvalidInputError):
+    """The text is in a language that is not among the policy's ``languages``."""
 
 
 class PolicyError(MedGuardError, ValueError):

@@ -13,7 +13,7 @@ from medguard.errors import PolicyError
 from medguard.principles import category_names
 from medguard.verdict import Action, Stage
 
-__all__ = ["OnError", "Policy"]
+__all__ = ["OnError", "OtherLanguage", "Policy"]
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 
@@ -33,6 +33,15 @@ class OnError(StrEnum):
     """Let it through unchecked; logged as a warning every time."""
     RAISE = "raise"
     """Raise the error to the caller."""
+
+
+class OtherLanguage(StrEnum):
+    """What happens to a text in a language that the policy does not list."""
+
+    FAIL = "fail"
+    """It counts as one that the guard failed to judge: see `OnError`."""
+    SCORE = "score"
+    """It is scored all the same, and the verdict names the language."""
 
 
 class Policy(BaseModel):
@@ -58,6 +67,11 @@ class Policy(BaseModel):
     ``general_harm``)."""
     on_error: OnError = OnError.BLOCK
     """What to do about a text that the guard failed to judge."""
+    languages: frozenset[str] | None = Field(default=None, min_length=1)
+    """ISO 639 codes of the languages that the guard is trusted in (the bundled classifier learnt English).
+    None: no language is detected. Needs ``medguard[language]``."""
+    other_languages: OtherLanguage = OtherLanguage.FAIL
+    """What to do about text in a language that is not listed."""
     refusal: str = Field(default=DEFAULT_REFUSAL, min_length=1)
     """Answer given instead of a blocked one."""
     max_chars: int = Field(default=32_000, ge=1)
@@ -107,7 +121,8 @@ class Policy(BaseModel):
     def to_yaml(self) -> str:
         """Return the policy as YAML that `from_yaml` reads back."""
         data = self.model_dump(mode="json")
-        data["stages"] = sorted(data["stages"])
+        for name in ("stages", "languages"):
+            data[name] = None if data[name] is None else sorted(data[name])
         # The rarer line breaks come back as spaces unless they are escaped.
         has_rare_break = not {"\x85", "\u2028", "\u2029"}.isdisjoint(self.refusal + self.operating_point)
         return yaml.safe_dump(data, sort_keys=False, allow_unicode=not has_rare_break)

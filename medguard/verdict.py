@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -77,6 +77,9 @@ class Verdict:
     """The principle (1 to 9) most at stake when the guard tripped on medical harm, else None."""
     operating_point: str | None = None
     """Name of the operating point the threshold comes from; None for a threshold set by hand."""
+    language: str | None = None
+    """ISO 639 code of the language detected; None where the policy lists no languages or the text does not
+    tell."""
     classifier_id: str | None = None
     """Identifier of the classifier bundle. None when no classifier was reached."""
     latency_ms: float = 0.0
@@ -133,10 +136,6 @@ class Verdict:
     def failed(self) -> bool:
         """The guard could not judge the text."""
         return self.outcome is Outcome.FAILED
-
-    def with_latency(self, latency_ms: float) -> Verdict:
-        """Return a copy that records `latency_ms`."""
-        return replace(self, latency_ms=latency_ms)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; `from_dict` reverses it."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from tokenizers import Tokenizer
 
+from medguard.bundle import SpecialTokens
 from medguard.windows import fit_context
 from training.config import WindowConfig
 from training.examples import Example
@@ -39,9 +40,11 @@ class Batch:
     weights: torch.Tensor
 
 
-def encode(examples: Sequence[Example], tokenizer: Tokenizer, windows: WindowConfig) -> list[Encoded]:
+def encode(
+    examples: Sequence[Example], tokenizer: Tokenizer, windows: WindowConfig, special: SpecialTokens
+) -> list[Encoded]:
     """Encode each example to one window; of text longer than a window, the first window."""
-    cls, sep = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+    cls, sep = tokenizer.token_to_id(special.start), tokenizer.token_to_id(special.separator)
     encoded = []
     for example in examples:
         prompt = tokenizer.encode(example.prompt, add_special_tokens=False).ids
@@ -72,15 +75,15 @@ def epoch_order(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) 
     return batches
 
 
-def collate(items: Sequence[Encoded], device: torch.device) -> Batch:
-    """Pad `items` to the longest (padding id 0, the BERT vocabulary's [PAD])."""
+def collate(items: Sequence[Encoded], padding_id: int, device: torch.device) -> Batch:
+    """Pad `items` to the longest with the encoder's padding token."""
     width = max(len(item.ids) for item in items)
 
-    def padded(rows: list[list[int]]) -> torch.Tensor:
-        return torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
+    def padded(rows: list[list[int]], value: int = 0) -> torch.Tensor:
+        return torch.tensor([row + [value] * (width - len(row)) for row in rows], device=device)
 
     return Batch(
-        input_ids=padded([item.ids for item in items]),
+        input_ids=padded([item.ids for item in items], padding_id),
         attention_mask=padded([[1] * len(item.ids) for item in items]),
         token_type_ids=padded([item.types for item in items]),
         targets=torch.tensor([item.targets for item in items], device=device),

@@ -8,9 +8,18 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["DataConfig", "LossConfig", "OptimiserConfig", "TrainingConfig", "WindowConfig"]
+__all__ = [
+    "DataConfig",
+    "LossConfig",
+    "OptimiserConfig",
+    "PoolConfig",
+    "TeacherConfig",
+    "TrainingConfig",
+    "WindowConfig",
+]
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Count = Annotated[int, Field(ge=0)]
 
 
 class _Strict(BaseModel):
@@ -21,14 +30,43 @@ class DataConfig(_Strict):
     """How much of which source is used."""
 
     holdout_fraction: Annotated[float, Field(gt=0.0, lt=1.0)]
-    medquad_questions: Annotated[int, Field(ge=0)]
-    everyday_requests: Annotated[int, Field(ge=0)]
-    medquad_answers: Annotated[int, Field(ge=0)]
-    restyled_weight: Annotated[float, Field(gt=0.0)]
-    """Weight of a rephrased request in the loss, beside 1 for all else."""
+    medquad_questions: Count
+    everyday_requests: Count
+    safe_answers: Count
+    medquad_answers: Count
+    framed_requests: Count
+    """Requests shown once more inside a frame of ``data/frames.toml``."""
+    frames: Annotated[int, Field(ge=1)]
+    """Take the first so many frames."""
+    noisy_requests: Count
+    """Requests shown once more with typing errors or random words around them."""
+    buried_requests: Count
+    """Requests shown once more within passages of MedQuAD, and passages alone."""
     prompt_dropout: Fraction
+    """Share of answers shown without their request."""
+    leave_out: frozenset[str] = frozenset()
+    """Names of sources to do without (for ablations)."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Keep only this many examples of each source (for tests)."""
+
+
+class PoolConfig(_Strict):
+    """How many unlabelled texts the teacher scores for the student."""
+
+    llama3_requests: Count
+    medquad_questions: Count
+    dialogues: Count
+    framed_requests: Count
+
+
+class TeacherConfig(_Strict):
+    """Whose scores a student learns, and from which weights it starts."""
+
+    settings: str
+    """Name of the teacher's settings file beside this one, without the suffix."""
+    weight: Annotated[float, Field(ge=0.0, le=1.0)]
+    """Share of the teacher's score in the target of a labelled text; the judge's label is the rest."""
+    pool: PoolConfig
 
 
 class OptimiserConfig(_Strict):
@@ -52,6 +90,8 @@ class LossConfig(_Strict):
     principles: float
     general: float
     answer: float
+    exit: float = 0.0
+    """Weight of the exit's loss beside the last layer's."""
 
 
 class WindowConfig(_Strict):
@@ -68,6 +108,13 @@ class TrainingConfig(_Strict):
     id: str
     encoder: str
     encoder_licence: str
+    layers: Annotated[int, Field(ge=1)] | None = None
+    """Keep the encoder's first so many layers; None keeps all."""
+    exit_layer: Annotated[int, Field(ge=1)] | None = None
+    """Layer after which a second head learns the same, for a student that keeps the layers up to there."""
+    teacher: TeacherConfig | None = None
+    gpu_graph: bool = True
+    """Whether the bundle holds an fp16 graph for GPUs too."""
     seed: int
     data: DataConfig
     optimiser: OptimiserConfig

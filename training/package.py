@@ -7,9 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from medguard.bundle import CONFIG_FILE, SCHEMA_VERSION, BundleConfig, Calibration, FileRecord, OperatingPoint
+from medguard.bundle import (
+    CONFIG_FILE,
+    SCHEMA_VERSION,
+    BundleConfig,
+    Calibration,
+    FileRecord,
+    OperatingPoint,
+)
 from medguard.scores import LABELS
 from training.config import TrainingConfig
+from training.encoder import GuardModel
 from training.export import CPU_GRAPH, GPU_GRAPH
 
 __all__ = ["write_config"]
@@ -21,13 +29,15 @@ def write_config(
     calibration: dict[str, Calibration],
     operating_points: dict[str, OperatingPoint],
     training: dict[str, Any],
+    model: GuardModel,
 ) -> BundleConfig:
     """Write ``classifier.json`` for the files that lie in `folder`.
 
     Raises:
         pydantic.ValidationError: The parts do not make a valid bundle.
     """
-    files = {name: _record(folder / name) for name in (CPU_GRAPH, GPU_GRAPH, "tokenizer.json")}
+    graphs = {"cpu": CPU_GRAPH} | ({"gpu": GPU_GRAPH} if config.gpu_graph else {})
+    files = {name: _record(folder / name) for name in (*graphs.values(), "tokenizer.json")}
     bundle = BundleConfig(
         schema_version=SCHEMA_VERSION,
         id=config.id,
@@ -37,10 +47,11 @@ def write_config(
         max_tokens=config.windows.max_tokens,
         stride_tokens=config.windows.stride_tokens,
         context_tokens=config.windows.context_tokens,
-        token_types=True,
+        token_types=model.has_token_types,
+        special_tokens=model.special_tokens,
         calibration=calibration,
         operating_points=operating_points,
-        graphs={"cpu": CPU_GRAPH, "gpu": GPU_GRAPH},
+        graphs=graphs,
         files=files,
         training=training,
     )

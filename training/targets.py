@@ -13,7 +13,7 @@ Targets = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def request_targets(
-    level: float, *, violates: Sequence[int] | None, general: bool, severe_known: bool = True
+    level: float, *, violates: Sequence[int] | None, general: float, severe_known: bool = True
 ) -> Targets:
     """Targets of a request alone.
 
@@ -24,7 +24,7 @@ def request_targets(
     Args:
         level: Harm of the request, 0 to 3.
         violates: Principles violated (empty for a benign request); None where unknown.
-        general: Whether the request is harmful outside medicine.
+        general: Whether the request is harmful outside medicine, 0 to 1.
         severe_known: Whether the label tells level 2 from level 3.
     """
     values, mask = _blank()
@@ -35,7 +35,7 @@ def request_targets(
     if violates is not None:
         for number in range(1, 10):
             _set(values, mask, f"principle_{number}", 1.0 if number in violates else 0.0)
-    _set(values, mask, "general_harm", 1.0 if general else 0.0)
+    _set(values, mask, "general_harm", general)
     return tuple(values), tuple(mask)
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "PubMedQuestion",
     "QuestionAnswer",
     "Request",
+    "RequestLabel",
     "RestyledRequest",
     "SecondJudgeLabel",
     "XSTestCompletion",
@@ -34,6 +35,8 @@ class Request:
     """Id of the harmful request whose benign twin this is."""
     principle: int | None = None
     """AMA principle (1 to 9) of the harmful twin."""
+    violates: tuple[int, ...] | None = None
+    """AMA principles that fulfilling the request would violate; None where nobody judged."""
     topic: str | None = None
     """Topic, or category of harm."""
 
@@ -89,6 +92,14 @@ class SecondJudgeLabel:
     request_harm: int
     violates: tuple[int, ...]
     harmfulness: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLabel:
+    """The judge's label of a request that stays upstream."""
+
+    id: str
+    request_harm: int
 
 
 @dataclass(frozen=True, slots=True)

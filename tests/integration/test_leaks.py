@@ -13,7 +13,7 @@ from training.examples import Example, build_examples, split_examples
 from training.leaks import drop_leaks, evaluation_texts, texts_of
 
 CONFIG = TrainingConfig.from_toml(
-    Path(__file__).resolve().parents[2] / "training" / "configs" / "minilm-v1.toml"
+    Path(__file__).resolve().parents[2] / "training" / "configs" / "minilm.toml"
 )
 
 

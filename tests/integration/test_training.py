@@ -13,10 +13,12 @@ from medguard.bundle import Bundle
 from medguard.errors import MedGuardError
 from tests.upstream import requires_upstream
 from training.batches import Encoded, encode, epoch_order
-from training.config import TrainingConfig
+from training.config import PoolConfig, TeacherConfig, TrainingConfig
 from training.distill import distill
-from training.encoder import encoder_folder, load_pretrained
+from training.encoder import load_pretrained
 from training.loop import train
+from training.soft_labels import load_teacher, start_from
+from training.weights import encoder_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -25,7 +27,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def config() -> TrainingConfig:
     """The released settings, on a few examples of each source and for one epoch."""
-    released = TrainingConfig.from_toml(ROOT / "training" / "configs" / "minilm-v1.toml")
+    released = TrainingConfig.from_toml(ROOT / "training" / "configs" / "minilm.toml")
     data = released.data.model_copy(update={"limit": 24, "medquad_questions": 24, "medquad_answers": 8})
     optimiser = released.optimiser.model_copy(update={"epochs": 1, "batch_size": 16, "checkpoint_steps": 4})
     windows = released.windows.model_copy(
@@ -84,16 +86,52 @@ def test_distil_gives_a_bundle_that_a_checker_runs(tmp_path: Path, config: Train
         distill(other, tmp_path / "bundle", tmp_path / "run", device=CPU)
 
 
+@requires_upstream()
+def test_a_student_starts_from_its_teacher_and_learns_its_scores(
+    tmp_path: Path, config: TrainingConfig
+) -> None:
+    teacher = config.model_copy(update={"id": "teacher", "exit_layer": 2})
+    pool = PoolConfig(llama3_requests=20, medquad_questions=20, dialogues=20, framed_requests=20)
+    student = config.model_copy(
+        update={
+            "id": "student",
+            "layers": 2,
+            "gpu_graph": False,
+            "teacher": TeacherConfig(settings="teacher", weight=0.5, pool=pool),
+        }
+    )
+    with pytest.raises(MedGuardError, match="no checkpoint of the teacher"):
+        distill(student, tmp_path / "bundle", tmp_path / "student", device=CPU, teacher=teacher)
+    assert not distill(teacher, tmp_path / "none", tmp_path / "teacher", device=CPU, stop_after_steps=2)
+    assert distill(student, tmp_path / "bundle", tmp_path / "student", device=CPU, teacher=teacher)
+    bundle = Bundle(tmp_path / "bundle")
+    bundle.verify()
+    assert bundle.config.graphs == {"cpu": "model.int8.onnx"}
+    assert bundle.config.training["record"]["train_examples"]["pool"] > 40
+    taught = load_teacher(teacher, tmp_path / "teacher")
+    fresh = load_pretrained(config.encoder, 2)
+    start_from(fresh, taught)
+    assert torch.equal(fresh.head.weight, taught.exit_head.weight)
+    assert torch.equal(
+        fresh.encoder.encoder.layer[1].output.dense.weight,
+        taught.encoder.encoder.layer[1].output.dense.weight,
+    )
+    data = teacher.data.model_copy(update={"holdout_fraction": 0.3})
+    other = teacher.model_copy(update={"data": data})
+    with pytest.raises(MedGuardError, match="hold out the same fraction"):
+        distill(student, tmp_path / "bundle", tmp_path / "other", device=CPU, teacher=other)
+
+
 def test_training_and_runtime_build_the_same_windows(classifier: Classifier) -> None:
     """Token ids of a short request and of a pair are those that the classifier makes at run time."""
     from training.examples import Example
 
-    settings = TrainingConfig.from_toml(ROOT / "training" / "configs" / "minilm-v1.toml").windows
+    settings = TrainingConfig.from_toml(ROOT / "training" / "configs" / "minilm.toml").windows
     empty = (0.0,) * 17
     pairs = [("Is this safe?", None), ("Is this safe?", "It is, in most cases."), ("x " * 500, "y " * 500)]
     for prompt, response in pairs:
         example = Example("id", "s", "g", prompt, response, empty, empty)
-        (trained,) = encode([example], classifier._tokenizer, settings)
+        (trained,) = encode([example], classifier._tokenizer, settings, classifier.config.special_tokens)
         first = classifier._windows(0, prompt, response)[0]
         assert (trained.ids, trained.types) == (first.ids, first.types)
 

@@ -136,7 +136,7 @@ def test_verdict_is_frozen_and_keeps_its_state_in_copies() -> None:
     verdict = Verdict(**TRIPPED)
     with pytest.raises(dataclasses.FrozenInstanceError):
         verdict.allowed = True  # type: ignore[misc]
-    later = verdict.with_latency(12.5)
+    later = dataclasses.replace(verdict, latency_ms=12.5)
     assert later.latency_ms == 12.5
     assert dataclasses.replace(later, latency_ms=0.0) == verdict
 

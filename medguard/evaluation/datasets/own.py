@@ -18,6 +18,7 @@ from medguard.evaluation.records import (
     ForcedLabel,
     JudgeLabel,
     Request,
+    RequestLabel,
     RestyledRequest,
     SecondJudgeLabel,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "contrast_answers",
     "forced_labels",
     "judge_labels",
+    "request_labels",
     "requests",
     "restyled",
     "second_judge_labels",
@@ -65,6 +67,11 @@ def second_judge_labels(path: Path) -> Iterator[SecondJudgeLabel]:
 def forced_labels(path: Path) -> Iterator[ForcedLabel]:
     """Yield answers with a forced opening and the judge's label."""
     return _records(ForcedLabel, json_lines_of(path), path)
+
+
+def request_labels(path: Path) -> Iterator[RequestLabel]:
+    """Yield labels of requests that stay upstream: ``judge_labels_hh``."""
+    return _records(RequestLabel, json_lines_of(path), path)
 
 
 def contrast_answers(path: Path) -> Iterator[ContrastAnswer]:

@@ -1,0 +1,85 @@
+"""A teacher's scores as targets of a student (Hinton et al. 2015), and the student's first weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medguard.errors import MedGuardError
+from medguard.scores import LABELS
+from training.batches import Encoded
+from training.calibration import sigmoid
+from training.config import TrainingConfig
+from training.encoder import GuardModel, load_pretrained
+from training.examples import Example
+from training.export import torch_logits
+from training.loop import CHECKPOINT
+
+__all__ = ["load_teacher", "soften", "start_from", "teacher_logits"]
+
+_SCORES = "teacher_logits.npy"
+_OF_REQUESTS = np.array([not label.startswith("harmfulness") for label in LABELS])
+_OF_ANSWERS = np.array([label.startswith(("harmfulness", "principle")) for label in LABELS])
+
+
+def load_teacher(config: TrainingConfig, run_folder: Path) -> GuardModel:
+    """Load a teacher from the last checkpoint of its run.
+
+    Raises:
+        MedGuardError: There is no checkpoint.
+    """
+    path = run_folder / CHECKPOINT
+    if not path.exists():
+        raise MedGuardError(f"no checkpoint of the teacher {config.id} in {run_folder}: make train-teacher")
+    model = load_pretrained(config.encoder, config.layers, config.exit_layer)
+    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
+    return model
+
+
+def start_from(student: GuardModel, teacher: GuardModel) -> None:
+    """Give `student` the teacher's first layers, and the head that the teacher trained after them."""
+    own = student.state_dict()
+    weights = {name: value for name, value in teacher.state_dict().items() if name in own}
+    if teacher.exit_head is not None and teacher.exit_layer == student.config.num_hidden_layers:
+        weights |= {f"head.{name}": value for name, value in teacher.exit_head.state_dict().items()}
+    student.load_state_dict(weights)
+
+
+def teacher_logits(
+    teacher: GuardModel, data: Sequence[Encoded], folder: Path, device: torch.device
+) -> NDArray[np.float64]:
+    """Score `data` once, and read the scores from `folder` when the run is continued.
+
+    Returns:
+        Logits, float64 of shape (examples, labels).
+    """
+    path = folder / _SCORES
+    if path.exists():
+        return np.asarray(np.load(path), dtype=np.float64)
+    logits = torch_logits(teacher, data, device, half=True)
+    np.save(path, logits)
+    return logits
+
+
+def soften(examples: Sequence[Example], logits: NDArray[np.float64], weight: float) -> list[Example]:
+    """Mix the teacher's probabilities into known targets; unknown ones become the teacher's.
+
+    Args:
+        examples: Requests and answers; a head that does not apply to a text stays unknown.
+        logits: The teacher's, float64 of shape (examples, labels), in the same order.
+        weight: Share of the teacher in a known target, 0 to 1.
+    """
+    softened = []
+    for item, scores in zip(examples, sigmoid(logits), strict=True):
+        target, mask = np.array(item.targets), np.array(item.mask)
+        mixed = np.where(mask > 0, (1.0 - weight) * target + weight * scores, scores)
+        known = np.maximum(mask, _OF_REQUESTS if item.response is None else _OF_ANSWERS)
+        softened.append(
+            replace(item, targets=tuple(map(float, mixed * known)), mask=tuple(map(float, known)))
+        )
+    return softened
