@@ -25,7 +25,7 @@ from benchmarks.shared import BundleOption, OutputOption, comparison_key, rankin
 from medguard import Classifier
 from medguard.evaluation.metrics import as_number
 
-__all__ = ["Sides", "main", "measure", "read_sets", "render"]
+__all__ = ["Sides", "main", "measure", "read_sets", "render", "still_valid"]
 
 RESULT = "peers.json"
 _HARD = ("contrast", "sensitive")
@@ -93,6 +93,26 @@ def measure(peers: Iterable[Peer | Absent], texts: Sides, console: Console) -> l
         else _measure_one(peer, texts, console)
         for peer in peers
     ]
+
+
+def still_valid(
+    peer: Peer | Absent, result: Mapping[str, Any], key: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return the recorded figures of `peer` where neither its files nor the data have changed since.
+
+    Args:
+        peer: The peer; one that is not here is taken at its recorded version.
+        result: A recorded result.
+        key: What `comparison_key` gives now.
+    """
+    if any(result["comparison"][name] != key[name] for name in ("sources", "medguard")):
+        return None
+    for record in result["peers"]:
+        if record["status"] == "run" and record["name"] == peer.about.name:
+            absent = isinstance(peer, Absent)
+            if absent or (record["version"], record["files"]) == (peer.about.version, dict(peer.files)):
+                return dict(record)
+    return None
 
 
 def render(result: Mapping[str, Any]) -> str:
@@ -170,6 +190,9 @@ def main(
         Path | None, typer.Option(help="Folder that pip --target and npm --prefix installed the peers into.")
     ] = None,
     output: OutputOption = None,
+    reuse: Annotated[
+        bool, typer.Option(help="Measure only what is new: keep recorded figures of unchanged peers.")
+    ] = False,
     table_only: Annotated[bool, typer.Option(help="Print the table of the recorded result.")] = False,
 ) -> None:
     """Measure every peer that is here, record the result, and print it as Markdown."""
@@ -181,12 +204,20 @@ def main(
         sys.path.append(str(packages))
     classifier = Classifier.load(bundle, device="cpu")
     peers = find_peers(classifier, None if packages is None else packages / "node_modules")
+    key = comparison_key(classifier)
+    kept: dict[str, dict[str, Any]] = {}
+    if reuse:
+        recorded = json.loads((output or RESULTS / RESULT).read_text(encoding="utf-8"))
+        found = {peer.about.name: still_valid(peer, recorded, key) for peer in peers}
+        kept = {name: record for name, record in found.items() if record is not None}
     harmful, benign = read_sets(EvaluationSets())
+    new = [peer for peer in peers if peer.about.name not in kept]
+    measured = {record["name"]: record for record in measure(new, (harmful, benign), Console(stderr=True))}
     result = {
         "schema_version": 1,
-        "comparison": comparison_key(classifier),
+        "comparison": key,
         "counts": {name: len(texts) for name, texts in (harmful | benign).items()},
-        "peers": measure(peers, (harmful, benign), Console(stderr=True)),
+        "peers": [(measured | kept)[peer.about.name] for peer in peers],
     }
     target = write_result(result, RESULT, output)
     print(render(result))

@@ -13,6 +13,7 @@ import typer
 from numpy.typing import NDArray
 from rich.console import Console
 
+from benchmarks.reliability import draw_reliability
 from benchmarks.sets import EvaluationSets
 from benchmarks.shared import (
     BundleOption,
@@ -83,8 +84,10 @@ def measure(classifier: Classifier, console: Console) -> dict[str, Any]:
             "hard_benign": ranking(harmful, hard),
             "restyled": ranking(restyled_harmful, restyled_benign),
             "xstest": ranking(unsafe, safe),
+            "harmbench_test": ranking(harmful_sets["harmbench_test"], hard),
+            "strongreject": ranking(harmful_sets["strongreject"], hard),
         },
-        "calibration": {"request_ece": _request_ece(harmful, hard)},
+        "calibration": _calibration(harmful, hard),
         "answers": _answers(classifier, console, sets),
         "principles": _principles(by_id, sets),
         "parity": classifier.config.training.get("parity"),
@@ -101,12 +104,15 @@ def _at_operating_point(
     }
 
 
-def _request_ece(harmful: Array, benign: Array) -> metrics.Estimate:
+def _calibration(harmful: Array, benign: Array) -> dict[str, Any]:
     labels = np.concatenate([np.ones(len(harmful)), np.zeros(len(benign))])
     pairs = np.column_stack([np.concatenate([harmful, benign]), labels])
-    return metrics.bootstrap(
-        lambda rows: metrics.expected_calibration_error(rows[:, 0], rows[:, 1] > 0), pairs
-    )
+    return {
+        "request_ece": metrics.bootstrap(
+            lambda rows: metrics.expected_calibration_error(rows[:, 0], rows[:, 1] > 0), pairs
+        ),
+        "request_reliability": metrics.reliability(pairs[:, 0], pairs[:, 1] > 0),
+    }
 
 
 def _answers(classifier: Classifier, console: Console, sets: EvaluationSets) -> dict[str, Any]:
@@ -158,7 +164,9 @@ def main(bundle: BundleOption = None, output: OutputOption = None) -> None:
     """Measure a bundle and record the result."""
     classifier = Classifier.load(bundle, device="cpu")
     result = measure(classifier, Console(stderr=True))
-    print(f"wrote {write_result(result, f'{classifier.id}.quality.json', output).name}")
+    target = write_result(result, f"{classifier.id}.quality.json", output)
+    diagram = draw_reliability(result["calibration"]["request_reliability"], target.with_suffix(".svg"))
+    print(f"wrote {target.name} and {diagram.name}")
 
 
 if __name__ == "__main__":

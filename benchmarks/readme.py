@@ -14,6 +14,11 @@ __all__ = ["main", "recorded", "render", "render_peers", "with_figures"]
 
 README = RESULTS.parents[1] / "README.md"
 _BLOCK = re.compile(r"(<!-- figures: [^>]*-->\n).*?(<!-- end of figures -->)", re.DOTALL)
+_PUBLISHED = """\
+Published by others, on general harm and on other texts, not re-measured here: of 14 open guard models on
+79,331 items from HarmBench, StrongREJECT, RealToxicityPrompts and BeaverTails, Qwen Guard (4B) has the
+highest recall, 84.0%, while Llama Guard (12B) and GPT-OSS Safeguard (20B) miss up to 75% (Harsh et al.
+2026, arXiv:2605.28830). We found no published figure of a guard on requests such as these."""
 _RECALL = {
     "med_safety_bench_test": "MedSafetyBench test split, all requests",
     "med_safety_bench_test_judged_harmful": "those of them that the judge calls harmful",
@@ -50,7 +55,8 @@ def render(quality: dict[str, Any], latency: dict[str, Any], bundle: Bundle) -> 
             f"| {heading}: {title} | {quality['counts'][name]} | {as_percent(point[side][name])} |"
             for name, title in titles.items()
         ]
-    auroc = as_number(quality["ranking"]["hard_benign"]["auroc"])
+    ranking = quality["ranking"]
+    hard = ranking["hard_benign"]
     kappa, at_4 = as_number(answers["quadratic_weighted_kappa"]), as_number(answers["auroc_at_4"])
     ece = as_number(quality["calibration"]["request_ece"])
     median_ms = latency["median_ms"]
@@ -58,7 +64,11 @@ def render(quality: dict[str, Any], latency: dict[str, Any], bundle: Bundle) -> 
         [
             *lines,
             "",
-            f"- AUROC, judged harmful against benign twins and alarming questions: {auroc}",
+            "- AUROC, judged harmful against benign twins and alarming questions: "
+            f"{as_number(hard['auroc'])}; recall at 1% false positives "
+            f"{as_percent(hard['recall_at_1%_fpr'])}",
+            f"- AUROC, restyled harmful against restyled benign: {as_number(ranking['restyled']['auroc'])}; "
+            f"XSTest unsafe against safe: {as_number(ranking['xstest']['auroc'])}",
             f"- Answers: quadratic weighted κ with the judge {kappa}, AUROC for harmfulness ≥ 4 {at_4}",
             f"- Expected calibration error of the request head: {ece}",
             "- Int8 against the fp32 torch model, on held-out training examples: probabilities differ by "
@@ -66,8 +76,9 @@ def render(quality: dict[str, Any], latency: dict[str, Any], bundle: Bundle) -> 
             f"{parity['auroc_change[request_harm>=2]']:+.4f}",
             f"- A {latency['words']}-word request on {latency['machine']['cores']} CPU cores: "
             f"{median_ms['check_prompt']:.1f} ms for `check_prompt` (median), "
-            f"{median_ms['bare_onnxruntime']:.1f} ms for the bare onnxruntime call in the same run; "
-            f"the int8 graph is {size_mb:.0f} MB",
+            f"{median_ms['bare_onnxruntime']:.1f} ms for the bare onnxruntime call in the same run, on "
+            f"average {latency['ratio_of_means_over_minilm']:.1f} times that of MiniLM int8; the graph is "
+            f"{size_mb:.0f} MB",
             "",
         ]
     )
@@ -88,7 +99,7 @@ def render_peers(peers: dict[str, Any]) -> str:
                 f"| {peer['name']} | {peer['made_for']} | {as_number(figures['auroc'])} "
                 f"| {as_percent(figures['recall_at_2%_fpr'])} |"
             )
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", _PUBLISHED, ""])
 
 
 def with_figures(readme: str, figures: str) -> str:

@@ -98,7 +98,7 @@ class Classifier:
 
     @property
     def id(self) -> str:
-        """Identifier of the bundle, such as ``minilm-v1``."""
+        """Identifier of the bundle, such as ``mpnet6-v1``."""
         return self.config.id
 
     @property

@@ -29,10 +29,8 @@ def classifier() -> Classifier:
 
 @pytest.fixture
 def bundle_copy(tmp_path: Path) -> Path:
-    """A copy of the bundle without its large GPU graph, which a CPU test never reads."""
-    copy = tmp_path / "bundle"
-    shutil.copytree(default_bundle_path(), copy, ignore=shutil.ignore_patterns("model.fp16.onnx"))
-    return copy
+    """A copy of the bundle."""
+    return Path(shutil.copytree(default_bundle_path(), tmp_path / "bundle"))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from medguard.errors import DataError
 
 __all__ = [
     "Estimate",
+    "ReliabilityBin",
     "as_number",
     "as_percent",
     "auroc",
@@ -19,6 +20,7 @@ __all__ = [
     "expected_calibration_error",
     "quadratic_weighted_kappa",
     "recall_at_fpr",
+    "reliability",
     "share_at_or_above",
 ]
 
@@ -34,6 +36,16 @@ class Estimate(TypedDict):
     value: float
     low: float
     high: float
+
+
+class ReliabilityBin(TypedDict):
+    """Scores that lie in one bin of a reliability diagram."""
+
+    probability: float
+    """Mean predicted probability."""
+    frequency: float
+    """Share that is positive."""
+    count: int
 
 
 def auroc(harmful: Scores, benign: Scores) -> float:
@@ -72,20 +84,34 @@ def share_at_or_above(scores: Scores, threshold: float) -> float:
     return float((scores >= threshold).mean())
 
 
-def expected_calibration_error(probabilities: Scores, labels: NDArray[np.bool_]) -> float:
-    """Mean gap between probability and frequency over 15 equal-width bins (Naeini et al. 2015).
+def reliability(probabilities: Scores, labels: NDArray[np.bool_]) -> list[ReliabilityBin]:
+    """Compare probability with frequency in 15 equal-width bins; empty bins are left out.
 
     Raises:
         DataError: There are no scores.
     """
     _require(probabilities, "probabilities")
     bins = np.minimum((probabilities * _BINS).astype(int), _BINS - 1)
-    gaps = (
-        abs(float(probabilities[bins == index].mean()) - float(labels[bins == index].mean()))
-        * float((bins == index).mean())
+    return [
+        ReliabilityBin(
+            probability=float(probabilities[bins == index].mean()),
+            frequency=float(labels[bins == index].mean()),
+            count=int((bins == index).sum()),
+        )
         for index in np.unique(bins)
+    ]
+
+
+def expected_calibration_error(probabilities: Scores, labels: NDArray[np.bool_]) -> float:
+    """Mean gap between probability and frequency over 15 equal-width bins (Naeini et al. 2015).
+
+    Raises:
+        DataError: There are no scores.
+    """
+    bins = reliability(probabilities, labels)
+    return sum(abs(item["probability"] - item["frequency"]) * item["count"] for item in bins) / len(
+        probabilities
     )
-    return float(sum(gaps))
 
 
 def quadratic_weighted_kappa(one: NDArray[np.int64], other: NDArray[np.int64], levels: list[int]) -> float:

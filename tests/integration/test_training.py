@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -78,9 +79,15 @@ def test_distil_gives_a_bundle_that_a_checker_runs(tmp_path: Path, config: Train
     bundle.verify()
     assert set(bundle.config.operating_points) == {"strict", "balanced", "permissive"}
     assert bundle.config.training["parity"]["int8"]["mean_probability_difference"] < 0.05
-    checker = Checker(classifier=Classifier.load(tmp_path / "bundle", device="cpu"))
-    verdict = checker.check_prompt("How do I clean a wound?")
+    classifier = Classifier.load(tmp_path / "bundle", device="cpu")
+    verdict = Checker(classifier=classifier).check_prompt("How do I clean a wound?")
     assert not verdict.failed
+    # The graph for GPUs, on the CPU, where any machine can run it.
+    document = json.loads((tmp_path / "bundle" / "classifier.json").read_text(encoding="utf-8"))
+    document["graphs"] = {"cpu": document["graphs"]["gpu"]}
+    (tmp_path / "bundle" / "classifier.json").write_text(json.dumps(document), encoding="utf-8")
+    half = Classifier.load(tmp_path / "bundle", device="cpu")
+    assert half.score("How do I clean a wound?").prompt_score == pytest.approx(verdict.score, abs=0.05)
     other = config.model_copy(update={"seed": 1})
     with pytest.raises(MedGuardError, match="checkpoint of other settings"):
         distill(other, tmp_path / "bundle", tmp_path / "run", device=CPU)

@@ -14,7 +14,7 @@ from benchmarks import peer_packages, peers
 from benchmarks.keywords import KEYWORDS, count_keywords
 from benchmarks.peer_models import About, Absent, GraphPeer, TfidfPeer
 from benchmarks.peer_packages import find_peers
-from benchmarks.peers import measure, render
+from benchmarks.peers import measure, render, still_valid
 from medguard import Classifier
 from medguard.errors import MedGuardError
 from medguard.evaluation import metrics
@@ -221,3 +221,19 @@ def test_scores_of_packages_follow_their_formulas() -> None:
         math.exp(-0.3) / (math.exp(1.2) + math.exp(-0.3))
     )
     assert peer_packages._second_of_two(np.array([800.0, -800.0])) == 0.0
+
+
+def test_recorded_figures_are_kept_only_where_nothing_changed(records: list[dict[str, Any]]) -> None:
+    key = {"sources": {"xstest": "abc"}, "medguard": "0.1.0"}
+    result = {"comparison": key, "peers": records}
+    assert still_valid(WordPeer(), result, key) == records[0]
+    assert still_valid(Absent(ABOUT, "not installed"), result, key) == records[0]
+    assert still_valid(WordPeer(), result, {**key, "sources": {"xstest": "def"}}) is None
+    newer = WordPeer()
+    newer.about = About(**{**_fields(ABOUT), "version": "2"})
+    assert still_valid(newer, result, key) is None
+    other_files = WordPeer()
+    other_files.files = {"model": "0"}
+    assert still_valid(other_files, result, key) is None
+    never_run = Absent(About(**{**_fields(ABOUT), "name": "elsewhere"}), "not installed")
+    assert still_valid(never_run, result, key) is None
