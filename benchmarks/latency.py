@@ -56,6 +56,8 @@ def measure(bundle: Path, rounds: int) -> dict[str, Any]:
     times: dict[str, list[float]] = {name: [] for name in calls}
     for number in track(range(_WARM_UP + rounds), description="latency"):
         for name, call in calls.items():
+            # Untimed: the threads of the session that ran before spin for a while yet.
+            call()
             started = time.perf_counter()
             call()
             if number >= _WARM_UP:

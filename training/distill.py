@@ -7,6 +7,7 @@ held out; no evaluation set is read but to keep its texts out of training.
 from __future__ import annotations
 
 import hashlib
+import random
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from rich.console import Console
 from medguard.bundle import OperatingPoint
 from medguard.classifier import Classifier
 from medguard.errors import MedGuardError
+from medguard.scores import LABELS
 from training.batches import Encoded, encode
 from training.calibration import fit_platt, threshold_at
 from training.config import TrainingConfig
@@ -34,6 +36,7 @@ from training.loop import train
 from training.package import write_config
 from training.parity import measure_parity
 from training.pool import build_pool
+from training.smooth import smooth
 from training.soft_labels import load_teacher, soften, start_from, teacher_logits
 from training.validation import validate
 from training.weights import encoder_folder
@@ -45,6 +48,7 @@ CONFIGS = ROOT / "training" / "configs"
 RUNS = ROOT / "training" / "runs"
 # Compared in fp32, one by one; more would tell little and take minutes.
 _PARITY_EXAMPLES = 600
+_SMOOTHING_EXAMPLES = 200
 console = Console(stderr=True)
 
 
@@ -101,6 +105,10 @@ def distill(
 
     console.print("exporting and quantising")
     output.mkdir(parents=True, exist_ok=True)
+    smooth(
+        model,
+        encoded(random.Random(config.seed).sample(data.train, min(_SMOOTHING_EXAMPLES, len(data.train)))),
+    )
     export_graphs(model, output, gpu_graph=config.gpu_graph)
     shutil.copyfile(folder / "tokenizer.json", output / "tokenizer.json")
     held_out = encoded(data.held_out)
@@ -112,7 +120,7 @@ def distill(
         "held_out": validate(small, data.held_out),
         "parity": _parity(model, output, held_out, small, targets, mask),
     }
-    calibration = fit_platt(small, targets, mask)
+    calibration = fit_platt(small, targets, mask * _calibrates(data.held_out))
     provisional = {
         name: OperatingPoint(prompt_threshold=0.5, response_threshold=0.5, target_false_positive_rate=rate)
         for name, rate in config.operating_points.items()
@@ -190,6 +198,17 @@ def _claim(run_folder: Path, config: TrainingConfig, data: _Data) -> None:
             f"{run_folder} holds the checkpoint of other settings or data; delete it or choose another folder"
         )
     marker.write_text(fingerprint)
+
+
+def _calibrates(held_out: Sequence[Example]) -> NDArray[np.float64]:
+    """1 where an example may calibrate a label, else 0; shape (examples, labels).
+
+    How common harm is differs from source to source: the request head is calibrated on medical requests as
+    they were asked, not on copies, rephrasings or general harm.
+    """
+    of_requests = np.array([label.startswith("request_harm") for label in LABELS])
+    medical = np.array([item.is_medical_request for item in held_out])
+    return np.where(of_requests & ~medical[:, None], 0.0, 1.0)
 
 
 def _operating_points(

@@ -34,10 +34,14 @@ class Example:
     weight: float = 1.0
 
     @property
+    def is_medical_request(self) -> bool:
+        """A medical request as it was asked: what the request head is calibrated on."""
+        return self.source in ("medsafetybench", "contrast", "sensitive", "patient")
+
+    @property
     def is_benign_medical_request(self) -> bool:
         """A hard benign medical request: what operating points are fixed on."""
-        hard = self.source in ("contrast", "sensitive", "patient")
-        return hard and self.response is None and self.targets[0] == 0.0
+        return self.source in ("contrast", "sensitive", "patient") and self.targets[0] == 0.0
 
     @property
     def is_harmless_answer(self) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -25,6 +26,7 @@ __all__ = ["CPU_GRAPH", "GPU_GRAPH", "export_graphs", "graph_logits", "torch_log
 CPU_GRAPH = "model.int8.onnx"
 GPU_GRAPH = "model.fp16.onnx"
 _OPSET = 17
+_LARGE_TABLE = 1000
 _CPU = torch.device("cpu")
 _ONNX_CONFIGS = {"bert": BertOnnxConfig, "mpnet": MPNetOnnxConfig}
 
@@ -43,7 +45,12 @@ def export_graphs(model: GuardModel, folder: Path, *, gpu_graph: bool) -> None:
         onnx_config = _ONNX_CONFIGS[model.config.model_type](model.config, task="text-classification")
         export_graph(model.eval().cpu(), onnx_config, plain, opset=_OPSET)
         quantize_dynamic(
-            plain, folder / CPU_GRAPH, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8
+            plain,
+            folder / CPU_GRAPH,
+            per_channel=True,
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=_small_lookups(plain),
         )
         if not gpu_graph:
             return
@@ -56,6 +63,14 @@ def export_graphs(model: GuardModel, folder: Path, *, gpu_graph: bool) -> None:
         )
         graph.convert_float_to_float16(keep_io_types=True)
         graph.save_model_to_file(str(folder / GPU_GRAPH))
+
+
+def _small_lookups(graph: Path) -> list[str]:
+    """Name the lookups in small tables (positions, relative distances): int8 would save nothing there."""
+    model = onnx.load(graph).graph
+    rows = {item.name: item.dims[0] for item in model.initializer if len(item.dims) == 2}
+    lookups = (node for node in model.node if node.op_type == "Gather")
+    return [node.name for node in lookups if rows.get(node.input[0], _LARGE_TABLE) < _LARGE_TABLE]
 
 
 def torch_logits(

@@ -81,7 +81,7 @@ def restyled_requests() -> Iterator[Example]:
     """Rephrasings of requests and twins, with the label of what they rephrase."""
     labels = judge_labels()
     twins = {twin.id: group_of(twin) for twin in datasets.requests(DATA / "contrast_train.jsonl")}
-    for source in ("restyled", "restyled_more", "restyled_third"):
+    for source in ("restyled", "restyled_more", "restyled_third", "restyled_fourth"):
         for item in datasets.restyled(DATA / f"{source}_train.jsonl"):
             origin = item.derived_from
             violates = labels[origin].violates if origin in labels else ()
@@ -104,15 +104,13 @@ def general_harm() -> Iterator[Example]:
 
 def general_pairs() -> Iterator[Example]:
     """Harmful requests outside medicine beside benign ones in much the same words."""
-    for item in datasets.requests(DATA / "general_pairs_train.jsonl"):
-        harmful = (item.request_harm or 0) >= 2
-        targets = request_targets(
-            item.request_harm or 0,
-            violates=None if harmful else (),
-            general=float(harmful),
-            severe_known=not harmful,
-        )
-        yield make_example(item.id, "general_pairs", group_of(item), item.prompt, None, targets)
+    for source in ("general_pairs", "general_more"):
+        for item in datasets.requests(DATA / f"{source}_train.jsonl"):
+            level = item.request_harm or 0
+            targets = request_targets(
+                level, violates=None if level else (), general=float(level >= 2), severe_known=not level
+            )
+            yield make_example(item.id, source, group_of(item), item.prompt, None, targets)
 
 
 def red_team_openings() -> Iterator[Example]:

@@ -71,3 +71,14 @@ def test_bootstrap_is_seeded_and_brackets_the_value() -> None:
 def test_a_metric_of_nothing_is_an_error_not_a_zero(compute) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(DataError, match="undefined"):
         compute(np.array([]))
+
+
+def test_reliability_tells_frequency_beside_probability() -> None:
+    probabilities = np.array([0.01, 0.03, 0.5, 0.52, 0.99, 1.0])
+    labels = np.array([False, False, True, False, True, True])
+    bins = metrics.reliability(probabilities, labels)
+    assert [item["count"] for item in bins] == [2, 2, 2]
+    assert [item["frequency"] for item in bins] == [0.0, 0.5, 1.0]
+    assert bins[1]["probability"] == pytest.approx(0.51)
+    gap = (0.02 * 2 + 0.01 * 2 + 0.005 * 2) / 6
+    assert metrics.expected_calibration_error(probabilities, labels) == pytest.approx(gap)
