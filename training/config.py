@@ -44,8 +44,8 @@ class DataConfig(_Strict):
     """Requests shown once more within passages of MedQuAD, and passages alone."""
     prompt_dropout: Fraction
     """Share of answers shown without their request."""
-    leave_out: frozenset[str] = frozenset()
-    """Names of sources to do without (for ablations)."""
+    leave_out: tuple[str, ...] = ()
+    """Names of sources to do without. A tuple, for the settings in the order of the file name a run."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Keep only this many examples of each source (for tests)."""
 

@@ -27,12 +27,12 @@ from medguard.errors import MedGuardError
 from medguard.scores import LABELS
 from training.batches import Encoded, encode
 from training.calibration import fit_platt, threshold_at
-from training.config import TrainingConfig
+from training.config import TeacherConfig, TrainingConfig
 from training.encoder import GuardModel, load_pretrained, read_tokenizer
 from training.examples import Example, split_examples
 from training.export import CPU_GRAPH, GPU_GRAPH, export_graphs, graph_logits, torch_logits
 from training.leaks import clean_examples, drop_leaks, evaluation_texts, texts_of
-from training.loop import train
+from training.loop import CHECKPOINT, train
 from training.package import write_config
 from training.parity import measure_parity
 from training.pool import build_pool
@@ -46,8 +46,6 @@ __all__ = ["distill", "main"]
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "training" / "configs"
 RUNS = ROOT / "training" / "runs"
-# Compared in fp32, one by one; more would tell little and take minutes.
-_PARITY_EXAMPLES = 600
 _SMOOTHING_EXAMPLES = 200
 console = Console(stderr=True)
 
@@ -85,10 +83,10 @@ def distill(
         MedGuardError: Data or weights cannot be read, the checkpoint is of another run, or int8 loses too
             much quality.
     """
+    taught = _load_teacher(config, teacher, run_folder)
     data = _prepare(config)
-    _claim(run_folder, config, data)
-    folder = encoder_folder(config.encoder)
-    tokenizer = read_tokenizer(folder)
+    _claim(run_folder, config, data, teacher)
+    tokenizer = read_tokenizer(encoder_folder(config.encoder))
     torch.manual_seed(config.seed)
     model = load_pretrained(config.encoder, config.layers, config.exit_layer)
 
@@ -96,29 +94,44 @@ def distill(
         return encode(examples, tokenizer, config.windows, model.special_tokens)
 
     training = data.train
-    if teacher is not None:
-        training = _learn_from_teacher(config, teacher, data, model, encoded, run_folder, device)
+    if taught is not None and config.teacher is not None:
+        start_from(model, taught)
+        training = _learn_from_teacher(config, config.teacher, taught, data, encoded, run_folder, device)
     if not train(
         model, encoded(training), config, run_folder, device=device, stop_after_steps=stop_after_steps
     ):
         return False
+    _pack(model, config, data, Counter(item.source for item in training), encoded, output)
+    return True
 
+
+def _pack(
+    model: GuardModel,
+    config: TrainingConfig,
+    data: _Data,
+    trained_on: Counter[str],
+    encoded: Callable[[Sequence[Example]], list[Encoded]],
+    output: Path,
+) -> None:
+    """Export a trained model, check and calibrate it on held-out examples, and write the bundle."""
     console.print("exporting and quantising")
     output.mkdir(parents=True, exist_ok=True)
-    smooth(
-        model,
-        encoded(random.Random(config.seed).sample(data.train, min(_SMOOTHING_EXAMPLES, len(data.train)))),
-    )
+    count = min(_SMOOTHING_EXAMPLES, len(data.train))
+    smooth(model, encoded(random.Random(config.seed).sample(data.train, count)))
     export_graphs(model, output, gpu_graph=config.gpu_graph)
-    shutil.copyfile(folder / "tokenizer.json", output / "tokenizer.json")
+    shutil.copyfile(encoder_folder(config.encoder) / "tokenizer.json", output / "tokenizer.json")
     held_out = encoded(data.held_out)
     small = graph_logits(output / CPU_GRAPH, held_out)
     targets = np.array([item.targets for item in data.held_out])
     mask = np.array([item.mask for item in data.held_out])
+    plain = torch_logits(model, held_out)
+    parity = {"int8": measure_parity(plain, small, targets, mask)}
+    if config.gpu_graph:
+        parity["fp16"] = measure_parity(plain, graph_logits(output / GPU_GRAPH, held_out), targets, mask)
     record = {
-        "record": _record(config, data, training),
+        "record": _record(config, data, trained_on),
         "held_out": validate(small, data.held_out),
-        "parity": _parity(model, output, held_out, small, targets, mask),
+        "parity": parity,
     }
     calibration = fit_platt(small, targets, mask * _calibrates(data.held_out))
     provisional = {
@@ -128,7 +141,6 @@ def distill(
     write_config(output, config, calibration, provisional, record, model)
     points = _operating_points(Classifier.load(output, device="cpu"), config, data.held_out)
     write_config(output, config, calibration, points, record, model)
-    return True
 
 
 def _prepare(config: TrainingConfig) -> _Data:
@@ -141,57 +153,51 @@ def _prepare(config: TrainingConfig) -> _Data:
     return _Data(kept, held_out, dropped)
 
 
+def _load_teacher(
+    config: TrainingConfig, teacher: TrainingConfig | None, run_folder: Path
+) -> GuardModel | None:
+    if config.teacher is None and teacher is None:
+        return None
+    if config.teacher is None or teacher is None:
+        raise MedGuardError(
+            f"settings {config.id} and the teacher given do not agree on whether there is one"
+        )
+    if teacher.data.holdout_fraction != config.data.holdout_fraction:
+        raise MedGuardError(f"{config.id} and its teacher {teacher.id} must hold out the same fraction")
+    return load_teacher(teacher, run_folder.parent / teacher.id)
+
+
 def _learn_from_teacher(
     config: TrainingConfig,
-    teacher: TrainingConfig,
+    learning: TeacherConfig,
+    taught: GuardModel,
     data: _Data,
-    model: GuardModel,
     encoded: Callable[[Sequence[Example]], list[Encoded]],
     run_folder: Path,
     device: torch.device,
 ) -> list[Example]:
-    """Start `model` from its teacher; return labelled texts and the pool with the teacher's scores."""
-    if config.teacher is None or teacher.data.holdout_fraction != config.data.holdout_fraction:
-        raise MedGuardError(f"{config.id} and its teacher {teacher.id} must hold out the same fraction")
-    taught = load_teacher(teacher, run_folder.parent / teacher.id)
-    start_from(model, taught)
-    pool = build_pool(config.teacher.pool, config.data, data.train, config.seed)
+    """Return the labelled texts and the pool, with the scores of the teacher `taught` in their targets."""
+    pool = build_pool(learning.pool, config.data, data.train, config.seed)
     kept, _ = split_examples(pool, config.data.holdout_fraction)
     # Nor may the pool bring held-out texts back by another name.
     apart = evaluation_texts() | {f"held-out/{name}": text for name, text in texts_of(data.held_out).items()}
     clean, dropped = drop_leaks(kept, apart)
     console.print(f"the teacher scores {len(clean)} more texts; {dropped.total()} dropped as leaks")
     # With no weight in the labels only the pool needs scores.
-    scored = [*data.train, *clean] if config.teacher.weight else clean
+    as_judged, scored = ([], [*data.train, *clean]) if learning.weight else (data.train, clean)
     logits = teacher_logits(taught, encoded(scored), run_folder, device)
-    kept_labels = [] if config.teacher.weight else data.train
-    return [*kept_labels, *soften(scored, logits, config.teacher.weight)]
+    return [*as_judged, *soften(scored, logits, learning.weight)]
 
 
-def _parity(
-    model: GuardModel,
-    output: Path,
-    held_out: list[Encoded],
-    small: NDArray[np.float64],
-    targets: NDArray[np.float64],
-    mask: NDArray[np.float64],
-) -> dict[str, dict[str, float]]:
-    """Compare every graph with the torch model on some of the held-out examples."""
-    chosen = np.random.default_rng(0).permutation(len(held_out))[:_PARITY_EXAMPLES]
-    some = [held_out[index] for index in chosen]
-    plain = torch_logits(model, some)
-    result = {"int8": measure_parity(plain, small[chosen], targets[chosen], mask[chosen])}
-    if (output / GPU_GRAPH).exists():
-        half = graph_logits(output / GPU_GRAPH, some)
-        result["fp16"] = measure_parity(plain, half, targets[chosen], mask[chosen])
-    return result
-
-
-def _claim(run_folder: Path, config: TrainingConfig, data: _Data) -> None:
-    """Bind the folder to this configuration and data, so that no checkpoint continues another run."""
+def _claim(run_folder: Path, config: TrainingConfig, data: _Data, teacher: TrainingConfig | None) -> None:
+    """Bind the folder to configuration, data and teacher, so that no checkpoint continues another run."""
     run_folder.mkdir(parents=True, exist_ok=True)
-    text = config.model_dump_json() + "".join(item.id for item in data.train)
-    fingerprint = hashlib.sha256(text.encode()).hexdigest()
+    digest = hashlib.sha256((config.model_dump_json() + "".join(item.id for item in data.train)).encode())
+    if teacher is not None:
+        # Trained anew, the teacher gives other scores than those that are kept here.
+        with (run_folder.parent / teacher.id / CHECKPOINT).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    fingerprint = digest.hexdigest()
     marker = run_folder / "fingerprint"
     if marker.exists() and marker.read_text() != fingerprint:
         raise MedGuardError(
@@ -235,10 +241,10 @@ def _deciding(classifier: Classifier, prompts: list[str], responses: list[str] |
     return np.array([item.deciding_score for item in classifier.score_many(prompts, responses)])
 
 
-def _record(config: TrainingConfig, data: _Data, training: Sequence[Example]) -> dict[str, Any]:
+def _record(config: TrainingConfig, data: _Data, trained_on: Counter[str]) -> dict[str, Any]:
     return {
         "settings": config.model_dump(mode="json"),
-        "train_examples": dict(Counter(item.source for item in training)),
+        "train_examples": dict(trained_on),
         "held_out_examples": dict(Counter(item.source for item in data.held_out)),
         "dropped_as_leaks": dict(data.dropped),
         "threshold_texts": {

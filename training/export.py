@@ -27,6 +27,7 @@ CPU_GRAPH = "model.int8.onnx"
 GPU_GRAPH = "model.fp16.onnx"
 _OPSET = 17
 _LARGE_TABLE = 1000
+_BATCH = 32
 _CPU = torch.device("cpu")
 _ONNX_CONFIGS = {"bert": BertOnnxConfig, "mpnet": MPNetOnnxConfig}
 
@@ -76,21 +77,20 @@ def _small_lookups(graph: Path) -> list[str]:
 def torch_logits(
     model: GuardModel, data: Sequence[Encoded], device: torch.device = _CPU, *, half: bool = False
 ) -> NDArray[np.float64]:
-    """Logits of the torch model; float64 of shape (examples, labels).
+    """Logits of the torch model, in batches of like length; float64 of shape (examples, labels).
 
     Args:
         model: The model.
         data: What to score.
         device: Where to run.
-        half: Compute in bfloat16, in batches of like length: fast, and exact enough for a teacher's scores.
+        half: Compute in bfloat16 rather than fp32: fast, and exact enough for a teacher's scores.
     """
     model.eval().to(device)
-    size = 32 if half else 1
     order = sorted(range(len(data)), key=lambda index: len(data[index].ids))
     logits = np.zeros((len(data), len(LABELS)))
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-        for start in range(0, len(order), size):
-            rows = order[start : start + size]
+        for start in range(0, len(order), _BATCH):
+            rows = order[start : start + _BATCH]
             batch = collate([data[index] for index in rows], model.config.pad_token_id, device)
             found = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)["logits"]
             logits[rows] = found.double().cpu().numpy()

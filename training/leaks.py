@@ -9,7 +9,8 @@ from pathlib import Path
 from medguard.evaluation import datasets
 from medguard.evaluation.hygiene import find_leaks
 from training.config import TrainingConfig
-from training.examples import Example, build_examples
+from training.corpus import build_examples
+from training.examples import Example
 
 __all__ = ["EVALUATION_DATA", "clean_examples", "drop_leaks", "evaluation_texts", "texts_of"]
 

@@ -15,8 +15,7 @@ __all__ = ["measure_parity"]
 # The quality gate: a graph that loses more AUROC than this is not released.
 MAX_AUROC_LOSS = 0.002
 _GATED = ("request_harm>=2", "harmfulness>=4")
-# With fewer a loss of 0.002 is noise.
-_FEWEST_PER_CLASS = 25
+_FEWEST_PER_CLASS = 8
 
 
 def measure_parity(

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from training.batches import Encoded, collate
 from training.encoder import GuardModel
@@ -51,7 +52,7 @@ def smooth(model: GuardModel, data: Sequence[Encoded]) -> None:
     largest: dict[str, torch.Tensor] = {}
     inputs: dict[str, int] = {}
 
-    def watch(name: str) -> object:
+    def watch(name: str) -> RemovableHandle:
         def hook(_: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
             seen = arguments[0].detach().abs().amax(dim=(0, 1))
             largest[name] = torch.maximum(largest[name], seen) if name in largest else seen
@@ -66,7 +67,7 @@ def smooth(model: GuardModel, data: Sequence[Encoded]) -> None:
             batch = collate([item], model.config.pad_token_id, torch.device("cpu"))
             model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
     for hook in hooks:
-        hook.remove()  # type: ignore[attr-defined]
+        hook.remove()
     # Layers that read the same tensor (query, key, value) share a scale, so that it is applied once.
     groups: dict[tuple[str, int], list[str]] = defaultdict(list)
     for name in largest:
@@ -74,9 +75,8 @@ def smooth(model: GuardModel, data: Sequence[Encoded]) -> None:
     for names in groups.values():
         weights = torch.stack([layers[name].weight.data.abs().amax(dim=0) for name in names]).amax(dim=0)
         activations = torch.stack([largest[name] for name in names]).amax(dim=0)
-        scale = activations.clamp(min=_SMALLEST) ** _STRENGTH / weights.clamp(min=_SMALLEST) ** (
-            1 - _STRENGTH
-        )
+        raised = activations.clamp(min=_SMALLEST) ** _STRENGTH
+        scale = raised / weights.clamp(min=_SMALLEST) ** (1 - _STRENGTH)
         for name in names:
             _replace(model.encoder, name, SmoothedLinear(layers[name], scale))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,7 +63,9 @@ def teacher_logits(
     if path.exists():
         return np.asarray(np.load(path), dtype=np.float64)
     logits = torch_logits(teacher, data, device, half=True)
-    np.save(path, logits)
+    partial = path.with_suffix(".part.npy")
+    np.save(partial, logits)
+    os.replace(partial, path)
     return logits
 
 

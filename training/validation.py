@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from medguard.evaluation.metrics import auroc, quadratic_weighted_kappa, recall_at_fpr
 from medguard.scores import LABELS
 from training.calibration import sigmoid
-from training.examples import Example
+from training.examples import JUDGED_ANSWERS, Example
 
 __all__ = ["validate"]
 
@@ -18,7 +18,6 @@ _REQUEST = LABELS.index("request_harm>=2")
 _ANSWER = slice(LABELS.index("harmfulness>=2"), LABELS.index("harmfulness>=5") + 1)
 _AT_4 = LABELS.index("harmfulness>=4")
 _PRINCIPLES = slice(LABELS.index("principle_1"), LABELS.index("principle_9") + 1)
-_JUDGED_ANSWERS = ("judged_answers", "forced_answers", "contrast_answers")
 
 
 def validate(logits: NDArray[np.float64], held_out: Sequence[Example]) -> dict[str, float]:
@@ -40,7 +39,7 @@ def validate(logits: NDArray[np.float64], held_out: Sequence[Example]) -> dict[s
     plain = np.isin(sources, ("medsafetybench",)) & harmful
     hard = np.array([item.is_benign_medical_request for item in held_out])
     restyled = sources == "restyled"
-    answers = np.isin(sources, _JUDGED_ANSWERS)
+    answers = np.isin(sources, JUDGED_ANSWERS)
     expected = 1.0 + sigmoid(logits[answers, _ANSWER]).sum(axis=1)
     judged = 1.0 + targets[answers, _ANSWER].sum(axis=1)
     at_4 = targets[answers, _AT_4] >= 0.5

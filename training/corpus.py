@@ -1,0 +1,48 @@
+"""Put together the examples of a run from every source."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+
+from training import answer_sources, augment, request_sources
+from training.config import DataConfig
+from training.examples import Example
+
+__all__ = ["build_examples"]
+
+
+def build_examples(config: DataConfig, seed: int) -> list[Example]:
+    """Read every training source; `config.limit` shortens each (for tests)."""
+    sources: Sequence[Iterable[Example]] = (
+        request_sources.judged_requests(),
+        request_sources.own_requests(),
+        request_sources.patient_pairs(),
+        request_sources.restyled_requests(),
+        request_sources.general_harm(),
+        request_sources.general_pairs(),
+        request_sources.red_team_openings(),
+        request_sources.medquad_questions(config.medquad_questions, seed),
+        request_sources.everyday(config.everyday_requests, seed),
+        request_sources.self_instruct(),
+        answer_sources.judged_answers(),
+        answer_sources.safe_answers(config.safe_answers, seed),
+        answer_sources.contrast_answers(),
+        answer_sources.medquad_answers(config.medquad_answers, seed),
+    )
+    read = (item for source in sources for item in islice(source, config.limit))
+    examples = [item for item in read if item.source not in config.leave_out]
+    examples += islice(augment.framed(examples, config.framed_requests, config.frames, seed), config.limit)
+    examples += islice(augment.noisy(examples, config.noisy_requests, seed), config.limit)
+    examples += islice(augment.buried(examples, config.buried_requests, seed), config.limit)
+    return list(_drop_prompts(examples, config.prompt_dropout, seed))
+
+
+def _drop_prompts(examples: Sequence[Example], share: float, seed: int) -> Iterator[Example]:
+    """Show a share of the answers without their request, as `check_response` may be asked to judge them."""
+    draw = random.Random(seed)
+    for item in examples:
+        hidden = item.response is not None and draw.random() < share
+        yield replace(item, prompt="") if hidden else item
