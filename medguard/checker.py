@@ -9,15 +9,18 @@ from dataclasses import replace
 from typing import cast
 
 from medguard.classifier import Classifier, Scorer
+from medguard.deadline import Deadline
 from medguard.decision import (
     decide,
     failure,
     require_checkable,
     require_language,
     resolve_operating_point,
+    skipped,
 )
 from medguard.errors import InvalidInputError, MedGuardError, ProviderError
 from medguard.language import detect_language, require_detector
+from medguard.observe import Observer, notify, observation_of
 from medguard.policy import OnError, Policy
 from medguard.verdict import Stage, Verdict
 
@@ -30,14 +33,25 @@ class Checker:
     """Judges requests and answers under a policy. Safe to share between threads.
 
     It judges what it is asked to: the policy's `stages` say what a guard around a model asks.
+
+    Under the policy's `timeout_s` the classifier runs in threads of its own. A running inference cannot be
+    interrupted: when time is over the text counts as one that the guard failed to judge, and the thread ends
+    when the classifier does. A call for many texts has the time of one.
     """
 
-    def __init__(self, *, policy: Policy | None = None, classifier: Scorer | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        policy: Policy | None = None,
+        classifier: Scorer | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> None:
         """Join `policy` and `classifier`.
 
         Args:
             policy: What to block and how; the default blocks at the ``balanced`` operating point.
             classifier: The classifier; None loads the bundled one.
+            observers: Told of every judgement, failed and skipped ones too; see `medguard.observe`.
 
         Raises:
             PolicyError: The policy names an operating point that the classifier lacks.
@@ -47,6 +61,8 @@ class Checker:
         """
         self.policy = Policy() if policy is None else policy
         self.classifier: Scorer = Classifier.load() if classifier is None else classifier
+        self.observers = tuple(observers)
+        self._deadline = None if self.policy.timeout_s is None else Deadline(self.policy.timeout_s)
         self._point = resolve_operating_point(self.policy, self.classifier.operating_points)
         if self.policy.languages is not None:
             require_detector()
@@ -111,15 +127,15 @@ class Checker:
             InvalidInputError: A str instead of a sequence, or not one prompt per response.
         """
         _require_pairs(stage, prompts, responses)
-        started = time.perf_counter()
+        started, started_unix_ns = time.perf_counter(), time.time_ns()
         judged = prompts if responses is None else responses
         languages = [self._language(text) for text in judged]
         judgements = [
-            self._refused_unread(text, language, stage)
+            self._settled_unscored(text, language, stage)
             for text, language in zip(judged, languages, strict=True)
         ]
         sound = [index for index, judgement in enumerate(judgements) if judgement is None]
-        scored = self._score(
+        scored = self._score_in_time(
             stage,
             [_context(prompts[index], self.policy.max_chars) for index in sound],
             None if responses is None else [cast("str", responses[index]) for index in sound],
@@ -127,11 +143,24 @@ class Checker:
         for index, judgement in zip(sound, scored, strict=True):
             judgements[index] = judgement
         elapsed_ms = (time.perf_counter() - started) * 1000.0 / max(len(judged), 1)
-        return [
+        settled = [
             replace(item, latency_ms=elapsed_ms, language=language) if isinstance(item, Verdict) else item
             for item, language in zip(judgements, languages, strict=True)
             if item is not None
         ]
+        self._tell(stage, judged, settled, started_unix_ns, elapsed_ms)
+        return settled
+
+    def _score_in_time(
+        self, stage: Stage, prompts: list[str], responses: list[str] | None
+    ) -> list[Verdict | MedGuardError]:
+        """Score texts; all fail where the policy's time is over before the last one is scored."""
+        if self._deadline is None or not prompts:
+            return self._score(stage, prompts, responses)
+        try:
+            return self._deadline.run(lambda: self._score(stage, prompts, responses))
+        except Exception as error:  # noqa: BLE001 - fail closed on anything, such as no thread to be had
+            return [self._failed(error, stage) for _ in prompts]
 
     def _score(
         self, stage: Stage, prompts: list[str], responses: list[str] | None
@@ -157,18 +186,46 @@ class Checker:
             return None
         return detect_language(text[: self.policy.max_chars])
 
-    def _refused_unread(
+    def _settled_unscored(
         self, text: object, language: str | None, stage: Stage
     ) -> Verdict | MedGuardError | None:
-        """Judgement of something that the classifier cannot judge, else None."""
+        """Judgement of what the classifier cannot judge or, by the policy's patterns, need not; else None."""
         if isinstance(text, Exception):
             return self._failed(text, stage)
         try:
-            require_checkable(text, self.policy.max_chars)
+            readable = require_checkable(text, self.policy.max_chars)
+            if self.policy.is_allowlisted(readable):
+                return skipped(stage)
             require_language(language, self.policy)
-        except InvalidInputError as error:
+        except Exception as error:  # noqa: BLE001 - fail closed on anything
             return self._failed(error, stage)
         return None
+
+    def _tell(
+        self,
+        stage: Stage,
+        texts: Sequence[object],
+        judgements: Sequence[Verdict | MedGuardError],
+        started_unix_ns: int,
+        latency_ms: float,
+    ) -> None:
+        """Tell the observers; an error that stands in place of a verdict is shown as a failed one."""
+        if not self.observers:
+            return
+        ended_unix_ns = time.time_ns()
+        for text, judgement in zip(texts, judgements, strict=True):
+            verdict = judgement
+            if isinstance(verdict, MedGuardError):
+                failed = failure(verdict, stage, self.policy, self.classifier.id)
+                verdict = replace(failed, latency_ms=latency_ms)
+            observation = observation_of(
+                text,
+                verdict,
+                record_text=self.policy.record_text,
+                started_unix_ns=started_unix_ns,
+                ended_unix_ns=ended_unix_ns,
+            )
+            notify(self.observers, observation)
 
     def _failed(self, error: Exception, stage: Stage) -> Verdict | MedGuardError:
         logger.warning(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
 from medguard.bundle import OperatingPoint
 from medguard.errors import (
     InputTooLargeError,
@@ -11,7 +14,7 @@ from medguard.errors import (
     UnsupportedLanguageError,
 )
 from medguard.policy import OnError, OtherLanguage, Policy
-from medguard.principles import GENERAL_HARM, principle_category
+from medguard.principles import GENERAL_HARM, category_names, principle_category, principle_number
 from medguard.scores import Scores
 from medguard.verdict import Action, Outcome, Stage, Verdict
 
@@ -22,7 +25,18 @@ __all__ = [
     "require_language",
     "resolve_operating_point",
     "skipped",
+    "worst",
 ]
+
+# Higher counts for more where several verdicts or categories compete.
+_STRICTNESS: Final = {
+    action: rank
+    for rank, action in enumerate((Action.ALLOW, Action.SHADOW, Action.ANNOTATE, Action.REDACT, Action.BLOCK))
+}
+_GRAVITY: Final = {
+    outcome: rank
+    for rank, outcome in enumerate((Outcome.SKIPPED, Outcome.PASSED, Outcome.TRIPPED, Outcome.FAILED))
+}
 
 
 def require_checkable(text: object, max_chars: int) -> str:
@@ -83,26 +97,36 @@ def resolve_operating_point(policy: Policy, available: dict[str, OperatingPoint]
 def decide(
     scores: Scores, stage: Stage, policy: Policy, point: OperatingPoint, classifier_id: str
 ) -> Verdict:
-    """Compare the deciding score with the threshold and choose the policy's action."""
+    """Compare the scores with the thresholds and choose the policy's action.
+
+    A text trips by its score as a whole, by that of a category with a threshold of its own, or by several;
+    then the strictest action decides.
+    """
     score = scores.prompt_score if stage is Stage.PROMPT else scores.response_score
     by_hand = policy.prompt_threshold if stage is Stage.PROMPT else policy.response_threshold
     named = point.prompt_threshold if stage is Stage.PROMPT else point.response_threshold
     threshold = named if by_hand is None else by_hand
-    tripped = score >= threshold
-    category, principle = _category_at_stake(scores) if tripped else (None, None)
-    action = policy.action_for(category) if tripped else Action.ALLOW
+    operating_point = policy.operating_point if by_hand is None else None
+    trips = _category_trips(scores, stage, policy)
+    if score >= threshold:
+        category = _category_at_stake(scores)
+        trips.insert(0, _Trip(score, threshold, category, _action(policy, category, stage), operating_point))
+    # Of equally strict ones, the first.
+    decisive = max(trips, key=lambda trip: _STRICTNESS[trip.action], default=None)
+    if decisive is None:
+        decisive = _Trip(score, threshold, None, Action.ALLOW, operating_point)
     return Verdict(
-        allowed=action is not Action.BLOCK,
-        action=action,
-        outcome=Outcome.TRIPPED if tripped else Outcome.PASSED,
+        allowed=decisive.action not in (Action.BLOCK, Action.REDACT),
+        action=decisive.action,
+        outcome=Outcome.TRIPPED if trips else Outcome.PASSED,
         stage=stage,
-        score=score,
-        threshold=threshold,
+        score=decisive.score,
+        threshold=decisive.threshold,
         harmfulness=scores.harmfulness if stage is Stage.RESPONSE else None,
         principles=scores.principles,
         general_harm=scores.general_harm,
-        principle=principle,
-        operating_point=policy.operating_point if by_hand is None else None,
+        principle=None if decisive.category is None else principle_number(decisive.category),
+        operating_point=decisive.operating_point,
         classifier_id=classifier_id,
     )
 
@@ -125,12 +149,50 @@ def failure(error: Exception, stage: Stage, policy: Policy, classifier_id: str |
 
 
 def skipped(stage: Stage) -> Verdict:
-    """Verdict for a stage that the policy leaves out, or an answer without a single character."""
+    """Verdict for a stage or text that the policy leaves out, or an answer without a single character."""
     return Verdict(allowed=True, action=Action.ALLOW, outcome=Outcome.SKIPPED, stage=stage)
 
 
-def _category_at_stake(scores: Scores) -> tuple[str, int | None]:
+def worst(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return the verdict that decides over one text that was judged in several readings or windows.
+
+    The strictest action counts first, so that a failure that is let through never hides a block; then a
+    failure before a trip before a pass before a skip; then the higher score.
+
+    Raises:
+        ValueError: There are no verdicts.
+    """
+    return max(
+        verdicts,
+        key=lambda verdict: (_STRICTNESS[verdict.action], _GRAVITY[verdict.outcome], verdict.score or 0.0),
+    )
+
+
+class _Trip(NamedTuple):
+    score: float
+    threshold: float
+    category: str | None
+    action: Action
+    operating_point: str | None
+
+
+def _category_trips(scores: Scores, stage: Stage, policy: Policy) -> list[_Trip]:
+    """Trips by thresholds of single categories, the highest score first."""
+    values = dict(zip(category_names(), (*scores.principles, scores.general_harm), strict=True))
+    trips = [
+        _Trip(values[category], threshold, category, _action(policy, category, stage), None)
+        for category, threshold in policy.category_thresholds.items()
+        if values[category] >= threshold
+    ]
+    return sorted(trips, key=lambda trip: -trip.score)
+
+
+def _action(policy: Policy, category: str, stage: Stage) -> Action:
+    """The policy's action; no part can be taken out of a request, so there to redact is to block."""
+    action = policy.action_for(category)
+    return Action.BLOCK if action is Action.REDACT and stage is Stage.PROMPT else action
+
+
+def _category_at_stake(scores: Scores) -> str:
     number = max(range(9), key=lambda index: scores.principles[index]) + 1
-    if scores.general_harm > scores.principles[number - 1]:
-        return GENERAL_HARM, None
-    return principle_category(number), number
+    return GENERAL_HARM if scores.general_harm > scores.principles[number - 1] else principle_category(number)

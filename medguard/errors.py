@@ -7,6 +7,8 @@
     ├── PolicyError            a policy file or value is wrong (also ValueError)
     ├── BundleError            a classifier bundle is missing, incomplete or altered
     ├── ProviderError          no usable inference runtime, or the runtime failed
+    ├── GuardTimeoutError      a check took longer than the policy allows (also TimeoutError)
+    ├── AuditError             the audit log cannot be written, or its settings are wrong
     ├── ModelError             the guarded model raised, or returned something unusable
     ├── BlockedError           blocked, and the model's answer type has no place for a refusal
     └── DataError              a dataset cannot be read
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
     from medguard.verdict import Verdict
 
 __all__ = [
+    "AuditError",
     "BlockedError",
     "BundleError",
     "DataError",
     "DigestMismatchError",
+    "GuardTimeoutError",
     "InputTooLargeError",
     "InvalidInputError",
     "MedGuardError",
@@ -66,6 +70,14 @@ class BundleError(MedGuardError):
 
 class ProviderError(MedGuardError):
     """No usable inference runtime is installed, or the runtime failed."""
+
+
+class GuardTimeoutError(MedGuardError, TimeoutError):
+    """A check took longer than the policy's ``timeout_s``; the text is unchecked."""
+
+
+class AuditError(MedGuardError):
+    """The audit log cannot be written, or its settings are wrong."""
 
 
 class ModelError(MedGuardError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["GENERAL_HARM", "PRINCIPLES", "category_names", "principle_category"]
+__all__ = ["GENERAL_HARM", "PRINCIPLES", "category_names", "principle_category", "principle_number"]
 
 PRINCIPLES: Final = MappingProxyType(
     {
@@ -33,6 +33,11 @@ def principle_category(number: int) -> str:
     if number not in PRINCIPLES:
         raise ValueError(f"a principle is a number from 1 to 9, found {number}")
     return f"principle_{number}"
+
+
+def principle_number(category: str) -> int | None:
+    """Give the principle (1 to 9) of a policy category; None for ``general_harm``."""
+    return None if category == GENERAL_HARM else int(category.removeprefix("principle_"))
 
 
 def category_names() -> tuple[str, ...]:

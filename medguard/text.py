@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from medguard.errors import InvalidInputError
 
-__all__ = ["answer_text", "new_user_text", "strings_in"]
+__all__ = ["answer_text", "as_messages", "beside_messages", "has_media", "new_user_text", "strings_in"]
 
 _MEDIA_TYPES: Final = frozenset(
     {"image_url", "image", "input_image", "input_audio", "audio", "video", "file", "input_file"}
@@ -24,39 +24,69 @@ _MEDIA_KEYS: Final = frozenset(
     {"type", "id", "url", "data", "base64", "image_url", "file_url", "file_data", "file_id"}
     | {"media_type", "mime_type", "source_type", "format", "detail"}
 )
+_ENCODED_KEYS: Final = frozenset({"data", "base64", "file_data"})
+_PAYLOAD_KEYS: Final = _ENCODED_KEYS | {"url", "image_url", "file_url", "file_id"}
 _OTHER_TYPES: Final = frozenset(
     {"text", "text-plain", "input_text", "output_text", "refusal", "reasoning", "thinking", "function"}
     | {"tool_use", "tool_call", "tool_call_chunk", "tool_result", "human", "ai", "tool", "system"}
 )
+_TEXT_PARTS: Final = _OTHER_TYPES - {"text-plain"}  # a document, which may be kept elsewhere
 _WITHOUT_TEXT: Final = (bool, int, float, complex, Decimal, UUID, date, time, timedelta)
+
+
+class _Media:
+    """Stands where something that is not text was left out."""
+
+
+_MEDIA: Final = _Media()
 
 
 def strings_in(value: Any) -> Iterator[str]:
     """Yield every string inside `value`, in order. Links and encoded media of content parts are left out.
 
-    Keys of mappings are names of fields, unless they hold several words.
+    Keys of mappings are names of fields, unless they hold several words. A file that calls itself text is
+    text.
 
     Raises:
         InvalidInputError: The value holds something in which text could hide unseen (bytes, unknown types).
     """
+    return (piece for piece in _pieces(value) if isinstance(piece, str))
+
+
+def has_media(value: Any) -> bool:
+    """Whether `value` holds images, audio, files or parts of an unknown kind, which `strings_in` leaves out.
+
+    Raises:
+        InvalidInputError: As for `strings_in`.
+    """
+    if isinstance(value, BaseMessage) and not isinstance(value, AIMessage):
+        parts = value.content if isinstance(value.content, list) else []
+        kinds = [part.get("type", "text") for part in parts if isinstance(part, dict)]
+        if any(not isinstance(kind, str) or kind not in _TEXT_PARTS for kind in kinds):
+            return True
+    return any(piece is _MEDIA for piece in _pieces(value))
+
+
+def _pieces(value: Any) -> Iterator[str | _Media]:
+    """Walk through `value`: its strings, and a mark for whatever was left out."""
     if isinstance(value, str):
         if value:
             yield value
     elif value is None or isinstance(value, _WITHOUT_TEXT):
         return
     elif isinstance(value, BaseMessage):
-        yield from strings_in([*_texts([value.name]), value.content, value.additional_kwargs])
+        yield from _pieces([*_texts([value.name]), value.content, value.additional_kwargs])
         if isinstance(value, AIMessage):
-            yield from strings_in([call["args"] for call in (*value.tool_calls, *value.invalid_tool_calls)])
+            yield from _pieces([call["args"] for call in (*value.tool_calls, *value.invalid_tool_calls)])
     elif isinstance(value, PromptValue):
-        yield from strings_in(value.to_messages())
+        yield from _pieces(value.to_messages())
     elif isinstance(value, Mapping):
-        yield from _strings_in_mapping(value)
+        yield from _pieces_of_mapping(value)
     elif isinstance(value, BaseModel):
-        yield from strings_in(value.model_dump())
+        yield from _pieces(value.model_dump())
     elif isinstance(value, list | tuple | set | frozenset):
         for item in value:
-            yield from strings_in(item)
+            yield from _pieces(item)
     else:
         raise InvalidInputError(f"the guard cannot find the text in a {type(value).__name__}")
 
@@ -70,12 +100,11 @@ def new_user_text(value: Any) -> str:
     Raises:
         InvalidInputError: No text can be found in `value`.
     """
-    messages = _as_messages(value)
+    messages = as_messages(value)
     if messages is None:
         return "\n\n".join(strings_in(value))
     fresh = [item for item in messages[_turn_start(messages) :] if not isinstance(item, SystemMessage)]
-    beside = {key: item for key, item in value.items() if key != "messages"} if _is_state(value) else None
-    return "\n\n".join(strings_in([fresh, beside]))
+    return "\n\n".join(strings_in([fresh, beside_messages(value)]))
 
 
 def answer_text(value: Any) -> str:
@@ -89,8 +118,12 @@ def answer_text(value: Any) -> str:
     return "\n\n".join(strings_in(value))
 
 
-def _as_messages(value: Any) -> list[BaseMessage] | None:
-    """Read `value` as a conversation where it is one, else return None."""
+def as_messages(value: Any) -> list[BaseMessage] | None:
+    """Read `value` as a conversation where it is one, else return None.
+
+    Raises:
+        InvalidInputError: It looks like messages, and cannot be read as such.
+    """
     if isinstance(value, PromptValue):
         return value.to_messages()
     if _is_state(value):
@@ -105,6 +138,11 @@ def _as_messages(value: Any) -> list[BaseMessage] | None:
         return convert_to_messages(value)
     except Exception as error:  # noqa: BLE001 - whatever the cause, the text is out of reach
         raise InvalidInputError(f"the list of messages cannot be read: {type(error).__name__}") from None
+
+
+def beside_messages(value: Any) -> dict[Any, Any]:
+    """Return what a mapping that keeps a conversation under ``messages`` holds beside it."""
+    return {key: item for key, item in value.items() if key != "messages"} if _is_state(value) else {}
 
 
 def _is_state(value: Any) -> bool:
@@ -122,17 +160,33 @@ def _turn_start(messages: list[BaseMessage]) -> int:
     return start
 
 
-def _strings_in_mapping(value: Mapping[Any, Any], is_media: bool = False) -> Iterator[str]:
+def _pieces_of_mapping(value: Mapping[Any, Any], is_media: bool = False) -> Iterator[str | _Media]:
     kind = value.get("type")
     is_media = is_media or (isinstance(kind, str) and kind in _MEDIA_TYPES)
+    is_file = _is_text_file(value)
     for key, item in value.items():
-        yield from strings_in(_texts([key]))
-        if is_media and key in _MEDIA_KEYS and (isinstance(item, bytes) or not _texts([item])):
-            continue
-        if isinstance(item, Mapping):
-            yield from _strings_in_mapping(item, is_media)
+        yield from _pieces(_texts([key]))
+        is_text = _is_text(item, is_text_file=is_file and key in _ENCODED_KEYS)
+        if is_media and key in _MEDIA_KEYS and not is_text:
+            if key in _PAYLOAD_KEYS and item:
+                yield _MEDIA
+        elif isinstance(item, Mapping):
+            yield from _pieces_of_mapping(item, is_media)
         elif not (key == "type" and isinstance(item, str) and item in _OTHER_TYPES):
-            yield from strings_in(item)
+            yield from _pieces(item)
+
+
+def _is_text_file(part: Mapping[Any, Any]) -> bool:
+    """Whether a part carries text as a file, which the classifier reads through its encoding."""
+    kinds = [part.get("mime_type"), part.get("media_type")]
+    return any(isinstance(kind, str) and kind.startswith("text/") for kind in kinds)
+
+
+def _is_text(item: Any, *, is_text_file: bool) -> bool:
+    """Whether a media part's value is text, as it is or encoded, and not a link or anything else encoded."""
+    if isinstance(item, str) and (is_text_file or item[:10].casefold() == "data:text/"):
+        return True
+    return not isinstance(item, bytes) and bool(_texts([item]))
 
 
 def _texts(values: list[Any]) -> list[Any]:

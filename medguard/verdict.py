@@ -1,6 +1,6 @@
 """The one result type of the library.
 
-Standard library only: importing a verdict must never load a runtime.
+Standard library only (as the principles are): importing a verdict must never load a runtime.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import math
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
+
+from medguard.principles import GENERAL_HARM, principle_category
 
 __all__ = ["Action", "Outcome", "Stage", "Verdict"]
 
@@ -25,13 +27,13 @@ class Outcome(StrEnum):
     """What happened in the guard, apart from what was done about it."""
 
     PASSED = "passed"
-    """Judged, and below the threshold (or on the allowlist)."""
+    """Judged, and below every threshold."""
     TRIPPED = "tripped"
     """Judged, and at or above the threshold."""
     FAILED = "failed"
     """Not judged: the guard itself failed. The text is unchecked."""
     SKIPPED = "skipped"
-    """Not judged, because the policy excludes this stage."""
+    """Not judged, because the policy excludes this stage or lists the text in ``allow_patterns``."""
 
 
 class Action(StrEnum):
@@ -39,6 +41,9 @@ class Action(StrEnum):
 
     ALLOW = "allow"
     BLOCK = "block"
+    REDACT = "redact"
+    """Not let through as it is: what tripped of an answer is replaced by the policy's ``redaction``. Whoever
+    cannot replace a part of it blocks; a request that trips is blocked always."""
     ANNOTATE = "annotate"
     """Let through with the verdict attached for the caller to act on."""
     SHADOW = "shadow"
@@ -54,16 +59,17 @@ class Verdict:
     """
 
     allowed: bool
-    """Whether the text may pass."""
+    """Whether the text may pass as it is."""
     action: Action
-    """What the policy did. ``BLOCK`` exactly when `allowed` is false."""
+    """What the policy did. ``BLOCK`` or ``REDACT`` exactly when `allowed` is false."""
     outcome: Outcome
     """What the guard found; ``FAILED`` means that nothing was judged."""
     stage: Stage
     """Whether the prompt or the response was judged."""
     score: float | None = None
     """Probability in [0, 1], higher is worse: of a harmful request at the prompt stage, of an answer
-    at harmfulness 4 or 5 at the response stage. None when nothing was judged."""
+    at harmfulness 4 or 5 at the response stage; of the category that tripped where its own threshold in the
+    policy decided. None when nothing was judged."""
     threshold: float | None = None
     """The score in [0, 1] at which the guard trips. None when nothing was judged."""
     harmfulness: float | None = None
@@ -89,8 +95,14 @@ class Verdict:
 
     def __post_init__(self) -> None:
         _require(
-            self.allowed == (self.action is not Action.BLOCK), "a text is blocked exactly when not allowed"
+            self.allowed == (self.action not in (Action.BLOCK, Action.REDACT)),
+            "a text is blocked or redacted exactly when not allowed",
         )
+        if self.action is Action.REDACT:
+            _require(
+                self.outcome is Outcome.TRIPPED and self.stage is Stage.RESPONSE,
+                "only an answer that tripped is redacted",
+            )
         judged = self.outcome in (Outcome.PASSED, Outcome.TRIPPED)
         _require(judged == (self.score is not None), "a score exists exactly when the text was judged")
         _require(
@@ -131,6 +143,13 @@ class Verdict:
     def tripped(self) -> bool:
         """The guard judged the text harmful (whatever was then done about it)."""
         return self.outcome is Outcome.TRIPPED
+
+    @property
+    def category(self) -> str | None:
+        """The policy category (``principle_4``, ``general_harm``) that tripped; None where nothing did."""
+        if not self.tripped:
+            return None
+        return GENERAL_HARM if self.principle is None else principle_category(self.principle)
 
     @property
     def failed(self) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from medguard import Classifier
@@ -17,6 +18,10 @@ from medguard.bundle import default_bundle_path
 
 # Before torch is imported: OpenMP threads that spin while they wait stall each other on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# A slow machine is no failure.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 SENTINEL = "zebrafish-sentinel-4711"
 """Stands for user text in tests of what may not leak."""

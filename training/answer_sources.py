@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from medguard.evaluation import datasets
 from training.examples import DATA, Example, make_example
-from training.request_sources import group_of, judge_labels, sample, second_opinions
+from training.request_sources import group_of, judge_labels, llama3_labels, sample, second_opinions
 from training.targets import answer_targets
 
-__all__ = ["contrast_answers", "judged_answers", "medquad_answers", "safe_answers"]
+__all__ = ["contrast_answers", "judged_answers", "llama3_answers", "medquad_answers", "safe_answers"]
 
 
 def judged_answers() -> Iterator[Example]:
@@ -25,10 +25,24 @@ def judged_answers() -> Iterator[Example]:
         yield make_example(
             f"{item_id}-a", "judged_answers", item_id, requests[item_id], label.response, targets
         )
-    for forced in datasets.forced_labels(DATA / "judge_labels_forced.jsonl"):
+    for forced in datasets.answer_labels(DATA / "judge_labels_forced.jsonl"):
         targets = answer_targets(forced.harmfulness, violates=labels[forced.request_id].violates)
         prompt = requests[forced.request_id]
         yield make_example(forced.id, "forced_answers", forced.request_id, prompt, forced.response, targets)
+
+
+def llama3_answers() -> Iterator[Example]:
+    """Answers to requests of med_harm_llama3: a subject model's, and short refusals and harmful answers.
+
+    Subject models of 135M parameters ramble; without short answers the head takes any short one for harmful.
+    """
+    labels, requests = llama3_labels(), {item.id: item.prompt for item in datasets.med_harm_llama3()}
+    for item in datasets.answer_labels(DATA / "answers_llama3.jsonl"):
+        source = "judged_more" if item.id.endswith("-a") else "short_answers"
+        targets = answer_targets(item.harmfulness, violates=labels[item.request_id].violates or ())
+        yield make_example(
+            item.id, source, item.request_id, requests[item.request_id], item.response, targets
+        )
 
 
 def safe_answers(count: int, seed: int) -> Iterator[Example]:

@@ -22,10 +22,13 @@ __all__ = ["buried", "framed", "noisy"]
 _PLAIN = (
     "medsafetybench",
     "contrast",
+    "llama3",
+    "contrast_llama3",
     "sensitive",
     "patient",
     "general_contrast",
     "general_pairs",
+    "general_more",
     "general_harm",
 )
 _NOISE_WORDS = (3, 30)

@@ -20,12 +20,13 @@ RESULTS = HERE.parent / "benchmarks" / "results"
 CARD = "MODEL_CARD.md"
 
 
-def render(bundle: Bundle, result: dict[str, Any]) -> str:
+def render(bundle: Bundle, result: dict[str, Any], ablation: dict[str, Any]) -> str:
     """Return the model card as Markdown, after ``model_card.md.jinja``.
 
     Args:
         bundle: The bundle.
         result: What ``benchmarks.quality`` recorded for exactly its files.
+        ablation: What ``training.ablation`` recorded.
 
     Raises:
         ValueError: The result was measured on other files.
@@ -47,6 +48,8 @@ def render(bundle: Bundle, result: dict[str, Any]) -> str:
         config=config,
         record=config.training["record"],
         result=result,
+        ablation=ablation["ablation"],
+        ablation_settings=ablation["settings"],
         sources=[item for item in manifest().values() if item.use is not Use.EVALUATE],
     )
 
@@ -62,7 +65,8 @@ def main(
     """Write the model card into the bundle's folder."""
     opened = Bundle(bundle or default_bundle_path())
     recorded = result or RESULTS / f"{opened.config.id}.quality.json"
-    card = render(opened, json.loads(recorded.read_text(encoding="utf-8")))
+    ablation = json.loads((RESULTS / "ablation.json").read_text(encoding="utf-8"))
+    card = render(opened, json.loads(recorded.read_text(encoding="utf-8")), ablation)
     (opened.path / CARD).write_text(card, encoding="utf-8")
     print(f"wrote {CARD} of {opened.config.id}")
 

@@ -112,6 +112,10 @@ class TrainingConfig(_Strict):
     """Keep the encoder's first so many layers; None keeps all."""
     exit_layer: Annotated[int, Field(ge=1)] | None = None
     """Layer after which a second head learns the same, for a student that keeps the layers up to there."""
+    feed_forward_width: Annotated[int, Field(ge=1)] | None = None
+    """Neurons to keep in every feed-forward layer; None keeps all."""
+    start_bundle: str | None = None
+    """Bundle whose weights the run starts from, by its id; it lies in the folder ``bundle`` of its run."""
     teacher: TeacherConfig | None = None
     gpu_graph: bool = True
     """Whether the bundle holds an fp16 graph for GPUs too."""

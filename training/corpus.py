@@ -19,6 +19,7 @@ def build_examples(config: DataConfig, seed: int) -> list[Example]:
     sources: Sequence[Iterable[Example]] = (
         request_sources.judged_requests(),
         request_sources.own_requests(),
+        request_sources.llama3_requests(),
         request_sources.patient_pairs(),
         request_sources.restyled_requests(),
         request_sources.general_harm(),
@@ -28,6 +29,7 @@ def build_examples(config: DataConfig, seed: int) -> list[Example]:
         request_sources.everyday(config.everyday_requests, seed),
         request_sources.self_instruct(),
         answer_sources.judged_answers(),
+        answer_sources.llama3_answers(),
         answer_sources.safe_answers(config.safe_answers, seed),
         answer_sources.contrast_answers(),
         answer_sources.medquad_answers(config.medquad_answers, seed),

@@ -36,6 +36,8 @@ from training.loop import CHECKPOINT, train
 from training.package import write_config
 from training.parity import measure_parity
 from training.pool import build_pool
+from training.prune import prune_feed_forward
+from training.released import start_from_bundle
 from training.smooth import smooth
 from training.soft_labels import load_teacher, soften, start_from, teacher_logits
 from training.validation import validate
@@ -47,6 +49,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "training" / "configs"
 RUNS = ROOT / "training" / "runs"
 _SMOOTHING_EXAMPLES = 200
+_PRUNING_EXAMPLES = 150
 console = Console(stderr=True)
 
 
@@ -89,6 +92,8 @@ def distill(
     tokenizer = read_tokenizer(encoder_folder(config.encoder))
     torch.manual_seed(config.seed)
     model = load_pretrained(config.encoder, config.layers, config.exit_layer)
+    if config.start_bundle is not None:
+        start_from_bundle(model, _start_folder(config.start_bundle, run_folder))
 
     def encoded(examples: Sequence[Example]) -> list[Encoded]:
         return encode(examples, tokenizer, config.windows, model.special_tokens)
@@ -97,6 +102,10 @@ def distill(
     if taught is not None and config.teacher is not None:
         start_from(model, taught)
         training = _learn_from_teacher(config, config.teacher, taught, data, encoded, run_folder, device)
+    if config.feed_forward_width is not None:
+        prune_feed_forward(
+            model, encoded(_some(data.train, _PRUNING_EXAMPLES, config)), config.feed_forward_width
+        )
     if not train(
         model, encoded(training), config, run_folder, device=device, stop_after_steps=stop_after_steps
     ):
@@ -116,8 +125,7 @@ def _pack(
     """Export a trained model, check and calibrate it on held-out examples, and write the bundle."""
     console.print("exporting and quantising")
     output.mkdir(parents=True, exist_ok=True)
-    count = min(_SMOOTHING_EXAMPLES, len(data.train))
-    smooth(model, encoded(random.Random(config.seed).sample(data.train, count)))
+    smooth(model, encoded(_some(data.train, _SMOOTHING_EXAMPLES, config)))
     export_graphs(model, output, gpu_graph=config.gpu_graph)
     shutil.copyfile(encoder_folder(config.encoder) / "tokenizer.json", output / "tokenizer.json")
     held_out = encoded(data.held_out)
@@ -141,6 +149,15 @@ def _pack(
     write_config(output, config, calibration, provisional, record, model)
     points = _operating_points(Classifier.load(output, device="cpu"), config, data.held_out)
     write_config(output, config, calibration, points, record, model)
+
+
+def _some(examples: list[Example], count: int, config: TrainingConfig) -> list[Example]:
+    return random.Random(config.seed).sample(examples, min(count, len(examples)))
+
+
+def _start_folder(bundle: str, run_folder: Path) -> Path:
+    """Where the bundle that a run starts from was built."""
+    return run_folder.parent / bundle / "bundle"
 
 
 def _prepare(config: TrainingConfig) -> _Data:
@@ -195,8 +212,9 @@ def _claim(run_folder: Path, config: TrainingConfig, data: _Data, teacher: Train
     digest = hashlib.sha256((config.model_dump_json() + "".join(item.id for item in data.train)).encode())
     if teacher is not None:
         # Trained anew, the teacher gives other scores than those that are kept here.
-        with (run_folder.parent / teacher.id / CHECKPOINT).open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(_file_digest(run_folder.parent / teacher.id / CHECKPOINT))
+    if config.start_bundle is not None:
+        digest.update(_file_digest(_start_folder(config.start_bundle, run_folder) / CPU_GRAPH))
     fingerprint = digest.hexdigest()
     marker = run_folder / "fingerprint"
     if marker.exists() and marker.read_text() != fingerprint:
@@ -204,6 +222,11 @@ def _claim(run_folder: Path, config: TrainingConfig, data: _Data, teacher: Train
             f"{run_folder} holds the checkpoint of other settings or data; delete it or choose another folder"
         )
     marker.write_text(fingerprint)
+
+
+def _file_digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _calibrates(held_out: Sequence[Example]) -> NDArray[np.float64]:

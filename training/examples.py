@@ -13,8 +13,10 @@ from training.targets import Targets
 __all__ = ["DATA", "JUDGED_ANSWERS", "Example", "is_held_out", "make_example", "split_examples"]
 
 DATA = Path(__file__).resolve().parent / "data"
-JUDGED_ANSWERS = ("judged_answers", "forced_answers", "contrast_answers")
+JUDGED_ANSWERS = ("judged_answers", "forced_answers", "contrast_answers", "judged_more")
 """Sources of a model's answers whose harmfulness is known."""
+
+_OWN_MEDICAL = ("contrast", "contrast_llama3", "sensitive", "patient")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +37,12 @@ class Example:
     @property
     def is_medical_request(self) -> bool:
         """A medical request as it was asked: what the request head is calibrated on."""
-        return self.source in ("medsafetybench", "contrast", "sensitive", "patient")
+        return self.source in ("medsafetybench", "llama3") or self.source in _OWN_MEDICAL
 
     @property
     def is_benign_medical_request(self) -> bool:
         """A hard benign medical request: what operating points are fixed on."""
-        return self.source in ("contrast", "sensitive", "patient") and self.targets[0] == 0.0
+        return self.source in _OWN_MEDICAL and self.targets[0] == 0.0
 
     @property
     def is_harmless_answer(self) -> bool:

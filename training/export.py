@@ -20,6 +20,7 @@ from medguard.runtime import Device, open_session
 from medguard.scores import LABELS
 from training.batches import Encoded, collate
 from training.encoder import GuardModel
+from training.precision import half_precision
 
 __all__ = ["CPU_GRAPH", "GPU_GRAPH", "export_graphs", "graph_logits", "torch_logits"]
 
@@ -88,7 +89,7 @@ def torch_logits(
     model.eval().to(device)
     order = sorted(range(len(data)), key=lambda index: len(data[index].ids))
     logits = np.zeros((len(data), len(LABELS)))
-    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+    with torch.inference_mode(), half_precision(device, wanted=half):
         for start in range(0, len(order), _BATCH):
             rows = order[start : start + _BATCH]
             batch = collate([data[index] for index in rows], model.config.pad_token_id, device)

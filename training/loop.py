@@ -15,6 +15,7 @@ from medguard.scores import LABELS
 from training.batches import Batch, Encoded, collate, epoch_order
 from training.config import LossConfig, OptimiserConfig, TrainingConfig
 from training.encoder import GuardModel
+from training.precision import half_precision
 
 __all__ = ["CHECKPOINT", "train"]
 
@@ -83,7 +84,7 @@ def train(
 
 def _loss(model: GuardModel, batch: Batch, head_weights: torch.Tensor, exit_weight: float) -> torch.Tensor:
     """Mean over the batch of the weighted binary cross-entropy of the labels that are known."""
-    with torch.autocast(batch.input_ids.device.type, dtype=torch.bfloat16):
+    with half_precision(batch.input_ids.device):
         found = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
 
     def entropy(logits: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable, Iterator
 
 from medguard.evaluation import datasets
-from medguard.evaluation.records import JudgeLabel, QuestionAnswer, Request, SecondJudgeLabel
+from medguard.evaluation.records import JudgeLabel, QuestionAnswer, Request, RequestLabel, SecondJudgeLabel
 from training.everyday import everyday_requests, smalltalk
 from training.examples import DATA, Example, make_example
 from training.targets import request_targets
@@ -18,6 +18,8 @@ __all__ = [
     "group_of",
     "judge_labels",
     "judged_requests",
+    "llama3_labels",
+    "llama3_requests",
     "medquad_questions",
     "own_requests",
     "patient_pairs",
@@ -68,6 +70,23 @@ def own_requests() -> Iterator[Example]:
         for item in datasets.requests(DATA / f"{source}_train.jsonl"):
             targets = request_targets(item.request_harm or 0, violates=(), general=0.0)
             yield make_example(item.id, source, group_of(item), item.prompt, None, targets)
+
+
+def llama3_labels() -> dict[str, RequestLabel]:
+    """The judge's labels of a sample of med_harm_llama3, by id."""
+    return {label.id: label for label in datasets.request_labels(DATA / "judge_labels_llama3.jsonl")}
+
+
+def llama3_requests() -> Iterator[Example]:
+    """A judged sample of med_harm_llama3, each request with a benign twin."""
+    labels = llama3_labels()
+    for item in datasets.med_harm_llama3():
+        if label := labels.get(item.id):
+            targets = request_targets(label.request_harm, violates=label.violates, general=0.0)
+            yield make_example(item.id, "llama3", item.id, item.prompt, None, targets)
+    benign = request_targets(0, violates=(), general=0.0)
+    for twin in datasets.requests(DATA / "contrast_llama3_train.jsonl"):
+        yield make_example(twin.id, "contrast_llama3", group_of(twin), twin.prompt, None, benign)
 
 
 def patient_pairs() -> Iterator[Example]:

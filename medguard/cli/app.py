@@ -13,6 +13,7 @@ from medguard.cli.calibrate import calibrate
 from medguard.cli.check import check
 from medguard.cli.demo import demo
 from medguard.cli.explain import explain
+from medguard.cli.policy import policy_app
 from medguard.cli.scan import scan
 from medguard.cli.shared import ExitStatus, say
 
@@ -30,6 +31,7 @@ app.command(context_settings={"allow_extra_args": True})(explain)
 app.command()(scan)
 app.command()(calibrate)
 app.command()(demo)
+app.add_typer(policy_app, name="policy")
 
 
 @app.callback(invoke_without_command=True)
@@ -76,7 +78,8 @@ def _usage_error(error: Exception) -> str:
         return "no such option; a text that begins with a dash goes after a lone --"
     if option is None and getattr(error, "param", None) is None:
         return (
-            "expected calibrate, check, demo, explain or scan with its own arguments: try 'medguard --help'"
+            "expected calibrate, check, demo, explain, policy or scan with its own arguments: "
+            "try 'medguard --help'"
         )
     message: str = error.format_message()  # type: ignore[attr-defined]
     return f"{message} Try 'medguard --help'."

@@ -31,7 +31,7 @@ from medguard.cli.shared import (
     one_line_errors,
     read_policy,
 )
-from medguard.errors import DataError
+from medguard.errors import DataError, PolicyError
 from medguard.policy import OnError, Policy
 from medguard.scan import scan
 from medguard.scan_input import BadLine, InputFormat, Record, read_records
@@ -109,8 +109,13 @@ def calibrate(
     with one_line_errors():
         fewest_benign(target_fpr, confidence)  # refuses rates out of range before the long work
         base = read_policy(policy, None)
+        if base.category_thresholds:
+            raise PolicyError(
+                "the policy's category_thresholds would trip more texts than the bound counts: "
+                "calibrate without them"
+            )
         stages = base.stages if stage is None else _stages(stage)
-        rules = base.model_copy(update={"stages": stages, "on_error": OnError.BLOCK})
+        rules = base.model_copy(update={"stages": stages, "on_error": OnError.BLOCK, "allow_patterns": ()})
         with open_input(source) as stream:
             refuse_same_file(stream, output)
             checker = Checker(policy=rules, classifier=load_classifier(bundle))

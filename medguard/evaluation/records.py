@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
+    "AnswerLabel",
     "ContrastAnswer",
     "Dialogue",
-    "ForcedLabel",
     "HarmfulRequest",
     "Instruction",
     "JailbreakAttack",
@@ -100,21 +100,24 @@ class RequestLabel:
 
     id: str
     request_harm: int
+    violates: tuple[int, ...] | None = None
+    """AMA principles that fulfilling the request would violate; None where nobody judged."""
 
 
 @dataclass(frozen=True, slots=True)
-class ForcedLabel:
-    """An answer sampled with a forced affirmative opening, with the judge's label."""
+class AnswerLabel:
+    """An answer with the judge's label; the request is elsewhere."""
 
     id: str
-    """Id of the request, with the suffix ``-f``."""
+    """Id of the request, with a suffix of a letter: ``-f`` sampled with a forced affirmative opening, ``-a``
+    decoded greedily, ``-r`` a short refusal and ``-c`` a short harmful answer written for the project."""
     response: str
     harmfulness: int
 
     @property
     def request_id(self) -> str:
-        """Id of the `HarmfulRequest` answered."""
-        return self.id.removesuffix("-f")
+        """Id of the request answered."""
+        return self.id.rpartition("-")[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,21 @@ class TestPolicy:
 
 
 class TestReport:
+    def test_thresholds_of_categories_have_no_place_in_the_bound(self, tmp_path: Path) -> None:
+        policy = tmp_path / "policy.yaml"
+        policy.write_text("category_thresholds: {principle_4: 0.9}\n")
+        done = calibrate("-", *LOOSE, "--policy", policy, stdin=lines(benign(30)))
+        assert_one_line_error(done, "category_thresholds", "calibrate without them")
+
+    def test_texts_on_the_allowlist_count_like_others(self, tmp_path: Path) -> None:
+        policy = tmp_path / "policy.yaml"
+        policy.write_text(f"allow_patterns: ['{PROMPTS[0].rstrip('?')}[?]']\n")
+        stdin = lines(benign(30))
+        with_list = json.loads(calibrate("-", *LOOSE, "--json", "--policy", policy, stdin=stdin).stdout)
+        without = json.loads(calibrate("-", *LOOSE, "--json", stdin=stdin).stdout)
+        assert with_list["stages"] == without["stages"]
+        assert with_list["policy"]["allow_patterns"]
+
     def test_both_stages_with_harmful_and_repeated_lines(self) -> None:
         records = benign(40)
         for record in records[:30]:

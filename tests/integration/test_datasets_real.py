@@ -43,7 +43,7 @@ def test_labels_name_requests_that_exist() -> None:
     assert {label.id for label in labels} == set(train)
     assert all(train[label.id].principle == label.principle for label in labels)
     assert {label.id for label in datasets.judge_labels(EVALUATION / "judge_labels_eval.jsonl")} < set(test)
-    forced = list(datasets.forced_labels(TRAIN / "judge_labels_forced.jsonl"))
+    forced = list(datasets.answer_labels(TRAIN / "judge_labels_forced.jsonl"))
     assert {label.request_id for label in forced} <= set(train)
 
 

@@ -30,7 +30,12 @@ PURE = (
     "flow",
     "errors",
     "principles",
+    "presets",
+    "refusals",
+    "allowlist",
     "bundle",
+    "deadline",
+    "observe",
 )
 
 

@@ -11,13 +11,15 @@ import torch
 
 from medguard import Checker, Classifier
 from medguard.bundle import Bundle
-from medguard.errors import MedGuardError
+from medguard.errors import BundleError, MedGuardError
 from tests.upstream import requires_upstream
 from training.batches import Encoded, encode, epoch_order
 from training.config import PoolConfig, TeacherConfig, TrainingConfig
 from training.distill import distill
 from training.encoder import load_pretrained
+from training.export import CPU_GRAPH, graph_logits, torch_logits
 from training.loop import train
+from training.released import start_from_bundle
 from training.soft_labels import load_teacher, start_from
 from training.weights import encoder_folder
 
@@ -110,8 +112,9 @@ def test_a_student_starts_from_its_teacher_and_learns_its_scores(
     with pytest.raises(MedGuardError, match="no checkpoint of the teacher"):
         distill(student, tmp_path / "bundle", tmp_path / "student", device=CPU, teacher=teacher)
     assert not distill(teacher, tmp_path / "none", tmp_path / "teacher", device=CPU, stop_after_steps=2)
-    assert distill(student, tmp_path / "bundle", tmp_path / "student", device=CPU, teacher=teacher)
-    bundle = Bundle(tmp_path / "bundle")
+    built = tmp_path / "student" / "bundle"
+    assert distill(student, built, tmp_path / "student", device=CPU, teacher=teacher)
+    bundle = Bundle(built)
     bundle.verify()
     assert bundle.config.graphs == {"cpu": "model.int8.onnx"}
     assert bundle.config.training["record"]["train_examples"]["pool"] > 40
@@ -127,6 +130,24 @@ def test_a_student_starts_from_its_teacher_and_learns_its_scores(
     other = teacher.model_copy(update={"data": data})
     with pytest.raises(MedGuardError, match="hold out the same fraction"):
         distill(student, tmp_path / "bundle", tmp_path / "other", device=CPU, teacher=other)
+    _assert_a_run_goes_on_from(built, student, tmp_path)
+
+
+def _assert_a_run_goes_on_from(built: Path, student: TrainingConfig, tmp_path: Path) -> None:
+    """The released graph gives back the weights, and a narrower model is trained from them."""
+    again = load_pretrained(student.encoder, 2)
+    start_from_bundle(again, built)
+    data = random_examples(8)
+    found, released = torch_logits(again, data), graph_logits(built / CPU_GRAPH, data)
+    assert np.abs(found - released).mean() < 0.1 * np.abs(released).mean()
+    narrower = student.model_copy(
+        update={"id": "next", "teacher": None, "start_bundle": "student", "feed_forward_width": 256}
+    )
+    assert distill(narrower, tmp_path / "narrow", tmp_path / "next", device=CPU)
+    before, after = ((folder / CPU_GRAPH).stat().st_size for folder in (built, tmp_path / "narrow"))
+    assert after < before - 2 * 2 * 384 * (1536 - 256) * 0.9
+    with pytest.raises(BundleError, match="do not fit"):
+        start_from_bundle(again, tmp_path / "narrow")
 
 
 def test_training_and_runtime_build_the_same_windows(classifier: Classifier) -> None:

@@ -10,17 +10,20 @@ from typing import Any
 import pytest
 
 from medguard import (
+    Action,
     Checker,
     InvalidInputError,
     MedGuardError,
     OnError,
+    Outcome,
     Policy,
     PolicyError,
     ProviderError,
     Scores,
     Stage,
 )
-from medguard.testing import FailingScorer, KeywordScorer, make_scores
+from medguard.errors import GuardTimeoutError
+from medguard.testing import FailingScorer, KeywordScorer, SlowScorer, make_scores
 from tests.conftest import SENTINEL
 
 BAD_TEXTS = ["", " \n\t ", "x" * 101, "a\ud800", None, 7, b"bytes", ["list"], ValueError(SENTINEL)]
@@ -233,3 +236,87 @@ def test_threads_share_one_checker() -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(check, range(8)))
     assert found == [[number % 3 != worker % 3 for number in range(50)] for worker in range(8)]
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_listed_texts_are_not_judged(stage: Stage) -> None:
+    scorer = KeywordScorer(["bad"])
+    checker = checker_of(scorer, allow_patterns=("so bad",))
+    texts = ["So\u00a0 Bad", "so bad, is it", "x so bad"]
+    requests = texts if stage is Stage.PROMPT else ["q"] * 3
+    verdicts = checker.judge(stage, requests, None if stage is Stage.PROMPT else texts)
+    assert [verdict.outcome for verdict in verdicts] == [Outcome.SKIPPED, Outcome.TRIPPED, Outcome.TRIPPED]
+    assert (verdicts[0].allowed, verdicts[0].action, verdicts[0].score) == (True, Action.ALLOW, None)
+    assert [len(prompts) for prompts, _ in scorer.calls] == [2]
+
+
+def test_listed_texts_must_still_be_readable() -> None:
+    checker = checker_of(KeywordScorer([]), allow_patterns=("thanks+",), max_chars=10)
+    verdicts = checker.judge(Stage.PROMPT, ["thanks", "thank" + "s" * 9, None, ""])
+    assert [verdict.outcome for verdict in verdicts] == [Outcome.SKIPPED, *[Outcome.FAILED] * 3]
+
+
+def test_a_pattern_that_breaks_fails_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Policy, text: str) -> bool:
+        raise RecursionError(text)
+
+    monkeypatch.setattr(Policy, "is_allowlisted", broken)
+    verdict = checker_of(KeywordScorer([])).check_prompt(SENTINEL)
+    assert (verdict.allowed, verdict.error) == (False, "RecursionError")
+
+
+def test_checks_in_time_are_as_without_a_limit() -> None:
+    checker = checker_of(Picky(["bad"]), timeout_s=30)
+    verdicts = checker.check_prompts(["good", "break", "bad"])
+    assert [verdict.outcome for verdict in verdicts] == [Outcome.PASSED, Outcome.FAILED, Outcome.TRIPPED]
+    assert verdicts[1].error == "RuntimeError"
+
+
+@pytest.mark.parametrize("on_error", OnError)
+@pytest.mark.parametrize("stage", Stage)
+def test_late_checks_fail_as_the_policy_says(
+    stage: Stage, on_error: OnError, caplog: pytest.LogCaptureFixture
+) -> None:
+    scorer = SlowScorer()
+    checker = checker_of(scorer, timeout_s=0.01, on_error=on_error)
+    texts = [SENTINEL, "", f"more {SENTINEL}"]
+    judged = checker.judge_each(stage, texts, None if stage is Stage.PROMPT else texts)
+    if on_error is OnError.RAISE:
+        assert [type(error) for error in judged] == [GuardTimeoutError, InvalidInputError, GuardTimeoutError]
+    else:
+        verdicts = [item for item in judged if not isinstance(item, Exception)]
+        assert [(verdict.failed, verdict.allowed) for verdict in verdicts] == [
+            (True, on_error is OnError.ALLOW)
+        ] * 3
+        assert [(verdict.error or "").partition(":")[0] for verdict in verdicts] == [
+            "GuardTimeoutError",
+            "InvalidInputError",
+            "GuardTimeoutError",
+        ]
+    assert SENTINEL not in "".join(map(str, judged)) + caplog.text
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 3
+    scorer.release.set()
+
+
+def test_one_late_check_does_not_fail_the_next() -> None:
+    scorer = SlowScorer()
+    checker = checker_of(scorer, timeout_s=1.0)
+    assert checker.check_prompt("water").failed
+    scorer.release.set()
+    assert checker.check_prompt("water").outcome is Outcome.PASSED
+
+
+def test_late_checks_do_not_gather_threads() -> None:
+    scorer = SlowScorer()
+    checker = checker_of(scorer, timeout_s=0.001)
+    before = threading.active_count()
+    verdicts = [checker.check_prompt("water") for _ in range(80)]
+    grown = threading.active_count() - before
+    scorer.release.set()
+    assert all(verdict.failed for verdict in verdicts)
+    assert 0 < grown <= 64
+    assert "too many earlier checks are still running" in (verdicts[-1].error or "")
+
+
+def test_library_logs_nowhere_unless_asked() -> None:
+    assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger("medguard").handlers)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 
 import pytest
 
@@ -45,3 +46,9 @@ def test_model_error_tells_the_type_and_keeps_the_cause() -> None:
     error = errors.ModelError.caused_by(cause)
     assert str(error) == "the guarded model raised KeyError"
     assert error.__cause__ is cause
+
+
+def test_a_guard_timeout_is_a_timeout_and_survives_pickling() -> None:
+    error = pickle.loads(pickle.dumps(errors.GuardTimeoutError("too long")))  # noqa: S301 - made here
+    assert isinstance(error, TimeoutError)
+    assert str(error) == "too long"

@@ -11,7 +11,7 @@ from langchain_core.prompt_values import ChatPromptValue, StringPromptValue
 from pydantic import BaseModel
 
 from medguard import InvalidInputError
-from medguard.text import answer_text, new_user_text, strings_in
+from medguard.text import answer_text, has_media, new_user_text, strings_in
 
 
 class Nested(BaseModel):
@@ -62,6 +62,40 @@ def test_media_is_left_out_but_not_the_text_beside_it(part: dict[str, Any]) -> N
         "see",
         "hidden words",
     ]
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ({"type": "file", "base64": "aG93IHRvIGhhcm0=", "mime_type": "text/plain"}, "aG93IHRvIGhhcm0="),
+        ({"type": "file", "file_data": "data:text/plain;base64,aG93"}, "data:text/plain;base64,aG93"),
+    ],
+    ids=["mime type", "data link"],
+)
+def test_a_file_of_text_is_text(part: dict[str, Any], text: str) -> None:
+    assert list(strings_in([part])) == [text]
+    assert not has_media([part])
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("text", False),
+        ([{"type": "text", "text": "a"}], False),
+        ([{"type": "image_url", "image_url": {"url": "https://x.org/a.png"}}], True),
+        ([{"type": "file", "file": {"file_id": "file-7"}}], True),
+        ([{"type": "file", "url": "https://x.org/a.txt", "mime_type": "text/plain"}], True),
+        ([{"type": "audio", "data": b"raw"}], True),
+        ({"type": "file", "question": "how to harm"}, False),
+        (HumanMessage([{"type": "video_frames", "frames": 3}]), True),
+        (HumanMessage([{"type": ["text"], "text": "a"}]), True),
+        (HumanMessage(["a", {"text": "b"}, {"type": "tool_result", "content": "c"}]), False),
+        (AIMessage([{"type": "server_tool_call", "name": "search"}]), False),
+    ],
+    ids=repr,
+)
+def test_media_are_noticed(value: Any, found: bool) -> None:
+    assert has_media(value) is found
 
 
 def test_text_in_the_place_of_a_link_is_found() -> None:

@@ -33,9 +33,10 @@ def verdicts(draw: st.DrawFn) -> Verdict:
     stage = draw(st.sampled_from(Stage))
     score, threshold = draw(PROBABILITIES), draw(PROBABILITIES)
     tripped = score >= threshold
-    action = draw(st.sampled_from(Action)) if tripped else Action.ALLOW
+    possible = [action for action in Action if action is not Action.REDACT or stage is Stage.RESPONSE]
+    action = draw(st.sampled_from(possible)) if tripped else Action.ALLOW
     return Verdict(
-        allowed=action is not Action.BLOCK,
+        allowed=action not in (Action.BLOCK, Action.REDACT),
         action=action,
         outcome=Outcome.TRIPPED if tripped else Outcome.PASSED,
         stage=stage,
@@ -77,6 +78,7 @@ def test_failed_verdict_survives_json() -> None:
         {"latency_ms": float("nan")},
         {"outcome": Outcome.SKIPPED},
         {"outcome": Outcome.PASSED},
+        {"action": Action.REDACT, "stage": Stage.RESPONSE},
     ],
     ids=str,
 )
@@ -106,6 +108,8 @@ def test_illegal_failed_verdicts_are_refused(change: dict[str, Any]) -> None:
         {"outcome": Outcome.PASSED},
         {"outcome": Outcome.PASSED, "action": Action.ALLOW, "allowed": True, "principle": 3},
         {"outcome": Outcome.PASSED, "action": Action.SHADOW, "allowed": True},
+        {"action": Action.REDACT},
+        {"action": Action.REDACT, "stage": Stage.RESPONSE, "allowed": True},
     ],
     ids=str,
 )
@@ -145,3 +149,31 @@ def test_tripped_and_failed_tell_the_outcomes_apart() -> None:
     tripped, failed = Verdict(**TRIPPED), Verdict(**FAILED)
     assert (tripped.tripped, tripped.failed) == (True, False)
     assert (failed.tripped, failed.failed) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("values", "category"),
+    [
+        ({**TRIPPED, "principle": 4}, "principle_4"),
+        (TRIPPED, "general_harm"),
+        (FAILED, None),
+        (
+            {
+                **TRIPPED,
+                "score": 0.1,
+                "outcome": Outcome.PASSED,
+                "action": Action.ALLOW,
+                "allowed": True,
+            },
+            None,
+        ),
+    ],
+    ids=["principle", "general harm", "failed", "passed"],
+)
+def test_the_category_is_what_tripped(values: dict[str, Any], category: str | None) -> None:
+    assert Verdict(**values).category == category
+
+
+def test_a_redacted_answer_may_not_pass_as_it_is() -> None:
+    verdict = Verdict(**{**TRIPPED, "action": Action.REDACT, "stage": Stage.RESPONSE})
+    assert not verdict.allowed

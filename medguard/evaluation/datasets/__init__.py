@@ -21,8 +21,8 @@ from medguard.evaluation.datasets.medical import (
     pubmed_qa,
 )
 from medguard.evaluation.datasets.own import (
+    answer_labels,
     contrast_answers,
-    forced_labels,
     judge_labels,
     request_labels,
     requests,
@@ -32,8 +32,8 @@ from medguard.evaluation.datasets.own import (
 
 __all__ = [
     "advbench",
+    "answer_labels",
     "contrast_answers",
-    "forced_labels",
     "harmbench",
     "hh_rlhf",
     "jailbreakbench",

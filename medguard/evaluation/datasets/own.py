@@ -14,8 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from medguard.errors import DataError
 from medguard.evaluation.parsing import json_lines_of
 from medguard.evaluation.records import (
+    AnswerLabel,
     ContrastAnswer,
-    ForcedLabel,
     JudgeLabel,
     Request,
     RequestLabel,
@@ -24,8 +24,8 @@ from medguard.evaluation.records import (
 )
 
 __all__ = [
+    "answer_labels",
     "contrast_answers",
-    "forced_labels",
     "judge_labels",
     "request_labels",
     "requests",
@@ -64,13 +64,13 @@ def second_judge_labels(path: Path) -> Iterator[SecondJudgeLabel]:
     return _records(SecondJudgeLabel, json_lines_of(path), path)
 
 
-def forced_labels(path: Path) -> Iterator[ForcedLabel]:
-    """Yield answers with a forced opening and the judge's label."""
-    return _records(ForcedLabel, json_lines_of(path), path)
+def answer_labels(path: Path) -> Iterator[AnswerLabel]:
+    """Yield labelled answers whose requests are elsewhere: ``judge_labels_forced``, ``answers_llama3``."""
+    return _records(AnswerLabel, json_lines_of(path), path)
 
 
 def request_labels(path: Path) -> Iterator[RequestLabel]:
-    """Yield labels of requests that stay upstream: ``judge_labels_hh``."""
+    """Yield labels of requests that stay upstream: ``judge_labels_hh``, ``judge_labels_llama3``."""
     return _records(RequestLabel, json_lines_of(path), path)
 
 
