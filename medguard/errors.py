@@ -86,6 +86,8 @@ class ModelError(MedGuardError):
     @classmethod
     def caused_by(cls, error: Exception) -> ModelError:
         """Wrap an exception of the model; its message may quote health text, so only its type is told."""
+        if isinstance(error, ModelError):
+            return error
         wrapped = cls(f"the guarded model raised {type(error).__name__}")
         wrapped.__cause__ = error
         return wrapped

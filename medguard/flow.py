@@ -6,46 +6,24 @@ Written once for sync and async, for one input and many, after the shape of http
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from medguard.decision import skipped
+from medguard.decision import skipped, worst
 from medguard.errors import BlockedError, InvalidInputError, MedGuardError, ModelError
 from medguard.policy import Policy
-from medguard.verdict import Stage, Verdict
+from medguard.redaction import redact
+from medguard.steps import CallModel, Judge, Judgement, Judging, Step
+from medguard.verdict import Action, Stage, Verdict
 
 if TYPE_CHECKING:
     from medguard.adapters.base import Adapter
 
-__all__ = ["CallModel", "Judge", "Judgement", "Step", "guarded_calls"]
-
-
-@dataclass(frozen=True, slots=True)
-class Judge:
-    """Ask the driver for one `Judgement` per text."""
-
-    stage: Stage
-    prompts: Sequence[object]
-    responses: Sequence[str] | None
-
-
-@dataclass(frozen=True, slots=True)
-class CallModel:
-    """Ask the driver to call the model; it answers with one answer or exception per index."""
-
-    indices: Sequence[int]
-    """Which of the inputs the model may see."""
-
-
-Step: TypeAlias = Judge | CallModel
-Reply: TypeAlias = "list[Any]"
-Judgement: TypeAlias = Verdict | MedGuardError
-"""A verdict, or the error to raise instead of one (``on_error: raise``)."""
+__all__ = ["guarded_calls", "judge_prompts", "prepared", "refuse"]
 
 
 def guarded_calls(
     inputs: Sequence[Any], adapter: Adapter, policy: Policy
-) -> Generator[Step, Reply, list[Any | Exception]]:
+) -> Generator[Step, Any, list[Any | Exception]]:
     """Check the prompts, call the model on what passed, check the answers.
 
     The model never sees a blocked prompt and the caller never sees an unchecked answer.
@@ -61,38 +39,67 @@ def guarded_calls(
     Returns:
         One answer, refusal or exception per input.
     """
-    prompts = [_prompt_or_error(adapter, item) for item in inputs]
-    before = yield from _judge(Stage.PROMPT, policy, prompts, None)
+    model_inputs = prepared(adapter, policy, inputs)
+    readings, before = yield from judge_prompts(adapter, policy, model_inputs)
     results: list[Any | Exception] = [
-        _instead(adapter, policy, item, None, [judgement])
+        refuse(adapter, policy, item, None, [judgement])
         for item, judgement in zip(inputs, before, strict=True)
     ]
     passed = [index for index, judgement in enumerate(before) if _allowed(judgement)]
-    answers = (yield CallModel(passed)) if passed else []
+    answers = (yield CallModel(passed, [model_inputs[index] for index in passed])) if passed else []
     if not isinstance(answers, list) or len(answers) != len(passed):
         answers = [ModelError("the guarded model did not give one answer per input")] * len(passed)
 
     checked: list[tuple[int, Any, str]] = []
     for index, answer in zip(passed, answers, strict=True):
-        text = _answer_or_error(adapter, policy, inputs[index], answer)
+        text = _answer_or_error(adapter, policy, model_inputs[index], answer)
         if isinstance(text, MedGuardError):
             results[index] = text
         else:
             checked.append((index, answer, text))
     after = yield from _judge(
-        Stage.RESPONSE, policy, [prompts[index] for index, _, _ in checked], [text for _, _, text in checked]
+        Stage.RESPONSE,
+        policy,
+        [readings[index][0] for index, _, _ in checked],
+        [text for *_, text in checked],
     )
-    for (index, answer, _), judgement in zip(checked, after, strict=True):
+    for (index, answer, text), judgement in zip(checked, after, strict=True):
+        prompt, verdicts = readings[index][0], [before[index], judgement]
         if _allowed(judgement):
-            results[index] = _attached(adapter, answer, [before[index], judgement])
+            results[index] = _attached(adapter, answer, verdicts)
+            continue
+        shown = None
+        if _is_redaction(judgement) and adapter.redacted(answer, "") is not None:
+            shown = yield from redact(text, str(prompt), policy)
+        if shown is None:
+            results[index] = refuse(adapter, policy, inputs[index], answer, verdicts)
         else:
-            results[index] = _instead(adapter, policy, inputs[index], answer, [before[index], judgement])
+            results[index] = _attached(adapter, adapter.redacted(answer, shown), verdicts)
     return results
+
+
+def prepared(adapter: Adapter, policy: Policy, inputs: Sequence[Any]) -> list[Any]:
+    """Return what the model may read of each input: not the turns of a conversation that were refused."""
+    return [_without_refused(adapter, policy, item) for item in inputs]
+
+
+def judge_prompts(
+    adapter: Adapter, policy: Policy, inputs: Sequence[Any]
+) -> Generator[Step, Any, tuple[list[Sequence[object]], list[Judgement]]]:
+    """Judge every reading of every input in one call; the worst reading decides.
+
+    Returns:
+        The readings of each input, and its judgement.
+    """
+    readings = [_readings_or_error(adapter, policy, item) for item in inputs]
+    flat = [text for texts in readings for text in texts]
+    found = iter((yield from _judge(Stage.PROMPT, policy, flat, None)))
+    return readings, [_worst([next(found) for _ in texts]) for texts in readings]
 
 
 def _judge(
     stage: Stage, policy: Policy, prompts: Sequence[object], responses: Sequence[str] | None
-) -> Generator[Step, Reply, list[Judgement]]:
+) -> Judging:
     """Ask for judgements of the texts that the policy wants checked."""
     if stage not in policy.stages:
         return [skipped(stage) for _ in prompts]
@@ -114,18 +121,41 @@ def _allowed(judgement: Judgement) -> bool:
     return isinstance(judgement, Verdict) and judgement.allowed
 
 
+def _is_redaction(judgement: Judgement) -> bool:
+    return isinstance(judgement, Verdict) and judgement.action is Action.REDACT
+
+
+def _worst(judgements: Sequence[Judgement]) -> Judgement:
+    verdicts = [item for item in judgements if isinstance(item, Verdict)]
+    return worst(verdicts) if len(verdicts) == len(judgements) else _first_error(judgements)
+
+
+def _first_error(judgements: Sequence[Judgement]) -> MedGuardError:
+    return next(item for item in judgements if isinstance(item, MedGuardError))
+
+
 # What adapters do with odd inputs and answers is beyond foreseeing. Whatever they raise becomes an error of
 # this input alone, named by its type only, since its message may quote the text.
 
 
-def _prompt_or_error(adapter: Adapter, item: Any) -> object:
-    """Return the text, or the exception for the judge to turn into a failed verdict."""
+def _without_refused(adapter: Adapter, policy: Policy, item: Any) -> Any:
+    """Leave an input that cannot be read as it is: reading it fails again, and then it is blocked."""
+    if Stage.PROMPT not in policy.stages:
+        return item
     try:
-        return adapter.prompt_text(item)
+        return adapter.without_refused(item, policy)
+    except Exception:  # noqa: BLE001 - see above
+        return item
+
+
+def _readings_or_error(adapter: Adapter, policy: Policy, item: Any) -> Sequence[object]:
+    """Return the texts, or the exception for the judge to turn into a failed verdict."""
+    try:
+        return adapter.readings(item, policy)
     except InvalidInputError as error:
-        return error
+        return [error]
     except Exception as error:  # noqa: BLE001 - see above
-        return InvalidInputError(f"the guard cannot read this input ({type(error).__name__})")
+        return [InvalidInputError(f"the guard cannot read this input ({type(error).__name__})")]
 
 
 def _answer_or_error(adapter: Adapter, policy: Policy, model_input: Any, answer: Any) -> str | MedGuardError:
@@ -149,15 +179,15 @@ def _attached(adapter: Adapter, answer: Any, verdicts: list[Any]) -> Any | Model
         return ModelError(f"the verdict cannot be attached to the answer ({type(error).__name__})")
 
 
-def _instead(
+def refuse(
     adapter: Adapter, policy: Policy, item: Any, answer: Any | None, judgements: list[Any]
 ) -> Any | MedGuardError:
-    """What the caller gets instead of an answer: a refusal or an error, by the last judgement."""
+    """Return what the caller gets instead of an answer: a refusal or an error, by the last judgement."""
     decided = judgements[-1]
     if isinstance(decided, MedGuardError):
         return decided
     try:
-        return adapter.refuse(policy.refusal, item, answer, judgements)
+        return adapter.refuse(policy.refusal_for(decided), item, answer, judgements)
     except BlockedError as error:
         return error
     except Exception as error:  # noqa: BLE001 - see above

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
+from copy import copy
+from typing import Any, Final, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import get_config_list, patch_config
+from langchain_core.runnables.config import patch_config
 
 from medguard.adapters import adapt
+from medguard.adapters.base import or_raise
+from medguard.callbacks import without_streaming
 from medguard.checker import Checker
 from medguard.classifier import Scorer
-from medguard.flow import CallModel, Judge, guarded_calls
+from medguard.flow import guarded_calls
+from medguard.observe import Observer
 from medguard.policy import Policy
+from medguard.steps import END, CallModel, Emit, Judge, NextChunk
+from medguard.streaming import guarded_stream
 from medguard.verdict import Verdict
 
 __all__ = ["MedGuard"]
+
+_PASSED_THROUGH: Final = ("bind_tools", "with_structured_output")
 
 
 class MedGuard(Runnable[Any, Any]):
@@ -31,7 +40,14 @@ class MedGuard(Runnable[Any, Any]):
     LangChain message, the key ``medguard`` on a pipeline's result.
     """
 
-    def __init__(self, model: Any, *, policy: Policy | None = None, classifier: Scorer | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        *,
+        policy: Policy | None = None,
+        classifier: Scorer | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> None:
         """Wrap `model`.
 
         Args:
@@ -39,6 +55,7 @@ class MedGuard(Runnable[Any, Any]):
                 text-generation pipeline.
             policy: What to block and how; the default blocks at the ``balanced`` operating point.
             classifier: The classifier; None loads the bundled one.
+            observers: Told of every judgement, such as an `AuditLog`.
 
         Raises:
             InvalidInputError: `model` is nothing that can be guarded.
@@ -48,7 +65,7 @@ class MedGuard(Runnable[Any, Any]):
         """
         self._adapter = adapt(model)
         self.model = model
-        self.checker = Checker(policy=policy, classifier=classifier)
+        self.checker = Checker(policy=policy, classifier=classifier, observers=observers)
 
     def __call__(self, input: Any, **options: Any) -> Any:  # noqa: A002
         """Call the guarded model as the model itself is called; awaitable where the model is."""
@@ -128,10 +145,9 @@ class MedGuard(Runnable[Any, Any]):
         **kwargs: Any | None,
     ) -> list[Any]:
         """Guard many calls: one classifier call per stage, and the model's own batch on what passed."""
-        if not inputs:
-            return []
-        configs = get_config_list(config, len(inputs))
-        return _raise_first(self._drive(inputs, configs, dict(kwargs)), return_exceptions)
+        return self._batch_with_config(
+            self._run_many, inputs, config, return_exceptions=return_exceptions, **kwargs
+        )
 
     async def abatch(
         self,
@@ -142,66 +158,193 @@ class MedGuard(Runnable[Any, Any]):
         **kwargs: Any | None,
     ) -> list[Any]:
         """Guard many calls without blocking the event loop; see `batch`."""
-        if not inputs:
-            return []
-        configs = get_config_list(config, len(inputs))
-        return _raise_first(await self._adrive(inputs, configs, dict(kwargs)), return_exceptions)
+        return await self._abatch_with_config(
+            self._arun_many, inputs, config, return_exceptions=return_exceptions, **kwargs
+        )
+
+    def stream(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any | None,
+    ) -> Iterator[Any]:
+        """Guard one call and yield the answer in chunks, each once the window that holds it has passed.
+
+        At the first blocked window the stream ends with the refusal as its last chunk. Message chunks
+        carry the verdicts on the last one.
+
+        Raises:
+            ModelError: The model raised, or gave a chunk without a text to find; what was held is dropped.
+            BlockedError: Blocked, and the chunks have no place for a refusal.
+        """
+        yield from self._transform_stream_with_config(iter([input]), self._stream_one, config, **kwargs)
+
+    async def astream(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any | None,
+    ) -> AsyncIterator[Any]:
+        """Guard one call and yield the answer in chunks without blocking the event loop; see `stream`."""
+
+        async def alone() -> AsyncIterator[Any]:
+            yield input
+
+        chunks = self._atransform_stream_with_config(alone(), self._astream_one, config, **kwargs)
+        async with aclosing(cast("AsyncGenerator[Any]", chunks)) as held:
+            async for chunk in held:
+                yield chunk
+
+    def __getattr__(self, name: str) -> Any:
+        """Give `bind_tools` and `with_structured_output` where the model has them, guarded alike."""
+        if name not in _PASSED_THROUGH or "model" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        method = getattr(self.model, name)
+
+        def guarded(*arguments: Any, **options: Any) -> MedGuard:
+            return self._around(method(*arguments, **options))
+
+        return guarded
+
+    def _around(self, model: Any) -> MedGuard:
+        """Put this guard around another model."""
+        other = copy(self)
+        other.model, other._adapter = model, adapt(model)
+        return other
 
     def _run_one(
         self, item: Any, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **options: Any
     ) -> Any:
-        child = patch_config(config, callbacks=run_manager.get_child())
-        return _raise_first(self._drive([item], [child], options), return_exceptions=False)[0]
+        (result,) = self._drive([item], [_child(config, run_manager)], options)
+        return or_raise(result)
 
     async def _arun_one(
         self, item: Any, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **options: Any
     ) -> Any:
-        child = patch_config(config, callbacks=run_manager.get_child())
-        return _raise_first(await self._adrive([item], [child], options), return_exceptions=False)[0]
+        (result,) = await self._adrive([item], [_child(config, run_manager)], options)
+        return or_raise(result)
+
+    def _run_many(
+        self,
+        inputs: list[Any],
+        run_manager: list[CallbackManagerForChainRun],
+        config: list[RunnableConfig],
+        **options: Any,
+    ) -> list[Any]:
+        return self._drive(inputs, list(map(_child, config, run_manager)), options)
+
+    async def _arun_many(
+        self,
+        inputs: list[Any],
+        run_manager: list[AsyncCallbackManagerForChainRun],
+        config: list[RunnableConfig],
+        **options: Any,
+    ) -> list[Any]:
+        return await self._adrive(inputs, list(map(_child, config, run_manager)), options)
 
     def _drive(
         self, inputs: Sequence[Any], configs: list[RunnableConfig], options: dict[str, Any]
     ) -> list[Any]:
         flow = guarded_calls(inputs, self._adapter, self.policy)
-        step = next(flow)
+        reply: Any = None
         while True:
-            if isinstance(step, Judge):
-                reply = self._judge(step)
-            else:
-                reply = self._adapter.call(*_select(step, inputs, configs), options)
             try:
                 step = flow.send(reply)
             except StopIteration as finished:
                 return cast("list[Any]", finished.value)
+            if isinstance(step, Judge):
+                reply = self._judge(step)
+            elif isinstance(step, CallModel):
+                reply = self._adapter.call(step.inputs, [configs[index] for index in step.indices], options)
 
     async def _adrive(
         self, inputs: Sequence[Any], configs: list[RunnableConfig], options: dict[str, Any]
     ) -> list[Any]:
         flow = guarded_calls(inputs, self._adapter, self.policy)
-        step = next(flow)
+        reply: Any = None
         while True:
-            if isinstance(step, Judge):
-                reply = await asyncio.to_thread(self._judge, step)
-            else:
-                reply = await self._adapter.acall(*_select(step, inputs, configs), options)
             try:
                 step = flow.send(reply)
             except StopIteration as finished:
                 return cast("list[Any]", finished.value)
+            if isinstance(step, Judge):
+                reply = await asyncio.to_thread(self._judge, step)
+            elif isinstance(step, CallModel):
+                chosen = [configs[index] for index in step.indices]
+                reply = await self._adapter.acall(step.inputs, chosen, options)
+
+    def _stream_one(
+        self,
+        inputs: Iterator[Any],
+        run_manager: CallbackManagerForChainRun,
+        config: RunnableConfig,
+        **options: Any,
+    ) -> Iterator[Any]:
+        flow = guarded_stream(next(inputs), self._adapter, self.policy)
+        source: Iterator[Any] | None = None
+        reply: Any = None
+        try:
+            while True:
+                try:
+                    step = flow.send(reply)
+                except StopIteration:
+                    return
+                reply = None
+                if isinstance(step, Judge):
+                    reply = self._judge(step)
+                elif isinstance(step, Emit):
+                    yield step.chunk
+                elif isinstance(step, NextChunk):
+                    try:
+                        if source is None:
+                            child = _child(config, run_manager)
+                            source = iter(self._adapter.stream(step.model_input, child, options))
+                        reply = next(source, END)
+                    except Exception as error:  # noqa: BLE001 - whatever the model raises ends the stream
+                        reply = error
+        finally:
+            if (close := getattr(source, "close", None)) is not None:
+                close()
+
+    async def _astream_one(
+        self,
+        inputs: AsyncIterator[Any],
+        run_manager: AsyncCallbackManagerForChainRun,
+        config: RunnableConfig,
+        **options: Any,
+    ) -> AsyncIterator[Any]:
+        flow = guarded_stream(await anext(inputs), self._adapter, self.policy)
+        source: AsyncIterator[Any] | None = None
+        reply: Any = None
+        try:
+            while True:
+                try:
+                    step = flow.send(reply)
+                except StopIteration:
+                    return
+                reply = None
+                if isinstance(step, Judge):
+                    reply = await asyncio.to_thread(self._judge, step)
+                elif isinstance(step, Emit):
+                    yield step.chunk
+                elif isinstance(step, NextChunk):
+                    try:
+                        if source is None:
+                            child = _child(config, run_manager)
+                            source = aiter(self._adapter.astream(step.model_input, child, options))
+                        reply = await anext(source, END)
+                    except Exception as error:  # noqa: BLE001 - as above
+                        reply = error
+        finally:
+            if (close := getattr(source, "aclose", None)) is not None:
+                await close()
 
     def _judge(self, step: Judge) -> list[Any]:
         return self.checker.judge_each(step.stage, step.prompts, step.responses)
 
 
-def _select(
-    step: CallModel, inputs: Sequence[Any], configs: list[RunnableConfig]
-) -> tuple[list[Any], list[RunnableConfig]]:
-    return [inputs[index] for index in step.indices], [configs[index] for index in step.indices]
-
-
-def _raise_first(results: list[Any], return_exceptions: bool) -> list[Any]:
-    if not return_exceptions:
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
-    return results
+def _child(
+    config: RunnableConfig, run_manager: CallbackManagerForChainRun | AsyncCallbackManagerForChainRun
+) -> RunnableConfig:
+    """Configuration of the model's run within the guard's, closed to streams of unchecked tokens."""
+    return without_streaming(patch_config(config, callbacks=run_manager.get_child()))

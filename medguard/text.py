@@ -8,13 +8,13 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, convert_to_messages
+from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
 from pydantic import BaseModel
 
 from medguard.errors import InvalidInputError
 
-__all__ = ["answer_text", "as_messages", "beside_messages", "has_media", "new_user_text", "strings_in"]
+__all__ = ["answer_text", "as_messages", "beside_messages", "has_media", "strings_in"]
 
 _MEDIA_TYPES: Final = frozenset(
     {"image_url", "image", "input_image", "input_audio", "audio", "video", "file", "input_file"}
@@ -91,22 +91,6 @@ def _pieces(value: Any) -> Iterator[str | _Media]:
         raise InvalidInputError(f"the guard cannot find the text in a {type(value).__name__}")
 
 
-def new_user_text(value: Any) -> str:
-    """Return the text that is new in a model's input: of a conversation, all after the last answer.
-
-    An answer begun for the model at the end (a prefill) is new text too, and so is what a mapping holds
-    beside its ``messages``. System messages are left out: they are the deployer's words, not the user's.
-
-    Raises:
-        InvalidInputError: No text can be found in `value`.
-    """
-    messages = as_messages(value)
-    if messages is None:
-        return "\n\n".join(strings_in(value))
-    fresh = [item for item in messages[_turn_start(messages) :] if not isinstance(item, SystemMessage)]
-    return "\n\n".join(strings_in([fresh, beside_messages(value)]))
-
-
 def answer_text(value: Any) -> str:
     """Return all text in a model's answer, tool call arguments and reasoning included.
 
@@ -148,16 +132,6 @@ def beside_messages(value: Any) -> dict[Any, Any]:
 def _is_state(value: Any) -> bool:
     """Whether `value` is a mapping that keeps a conversation under ``messages``, as agents do."""
     return isinstance(value, Mapping) and isinstance(value.get("messages"), list)
-
-
-def _turn_start(messages: list[BaseMessage]) -> int:
-    """Index after the last answer that something follows: answers at the very end are prefills."""
-    start = len(messages)
-    while start and isinstance(messages[start - 1], AIMessage):
-        start -= 1
-    while start and not isinstance(messages[start - 1], AIMessage):
-        start -= 1
-    return start
 
 
 def _pieces_of_mapping(value: Mapping[Any, Any], is_media: bool = False) -> Iterator[str | _Media]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
 from medguard.principles import GENERAL_HARM, principle_category
 
-__all__ = ["Action", "Outcome", "Stage", "Verdict"]
+__all__ = ["Action", "Outcome", "Stage", "Verdict", "verdict_note"]
 
 
 class Stage(StrEnum):
@@ -192,3 +193,8 @@ class Verdict:
 def _require(condition: bool, rule: str) -> None:
     if not condition:
         raise ValueError(f"illegal verdict: {rule}")
+
+
+def verdict_note(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Return the verdict that decided, the last, as plain JSON types, with all of them under ``verdicts``."""
+    return {**verdicts[-1].to_dict(), "verdicts": [verdict.to_dict() for verdict in verdicts]}

@@ -16,6 +16,8 @@ __all__ = ["measure_parity"]
 MAX_AUROC_LOSS = 0.002
 _GATED = ("request_harm>=2", "harmfulness>=4")
 _FEWEST_PER_CLASS = 8
+# With fewer, two swapped pairs are a loss that the gate refuses; every release has hundreds.
+_FEWEST_GATED = 50
 
 
 def measure_parity(
@@ -37,7 +39,7 @@ def measure_parity(
         deciding labels (positive: the smaller graph is better).
 
     Raises:
-        MedGuardError: AUROC falls by more than `MAX_AUROC_LOSS` on a deciding label.
+        MedGuardError: AUROC falls by more than `MAX_AUROC_LOSS` on a deciding label with enough examples.
     """
     difference = np.abs(sigmoid(reference) - sigmoid(other))
     result = {
@@ -48,13 +50,14 @@ def measure_parity(
         column = LABELS.index(label)
         known = mask[:, column] > 0
         positive = targets[known, column] >= 0.5
-        if min(positive.sum(), (~positive).sum()) < _FEWEST_PER_CLASS:
+        fewest = min(positive.sum(), (~positive).sum())
+        if fewest < _FEWEST_PER_CLASS:
             continue
         change = roc_auc_score(positive, other[known, column]) - roc_auc_score(
             positive, reference[known, column]
         )
         result[f"auroc_change[{label}]"] = float(change)
-        if change < -MAX_AUROC_LOSS:
+        if fewest >= _FEWEST_GATED and change < -MAX_AUROC_LOSS:
             raise MedGuardError(
                 f"the smaller graph loses {-change:.4f} AUROC on {label}; {MAX_AUROC_LOSS} is allowed"
             )

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from langchain_core.runnables import RunnableConfig
 
-from medguard.text import answer_text, new_user_text
+from medguard.adapters import chunks
+from medguard.adapters.chunks import ChunkText
+from medguard.conversation import prompt_readings, without_refused_turns
+from medguard.policy import Policy
+from medguard.text import answer_text
 from medguard.verdict import Verdict
 
-__all__ = ["Adapter", "Outcomes", "verdict_note"]
+__all__ = ["Adapter", "Outcomes", "or_raise"]
 
 Outcomes: TypeAlias = "list[Any | Exception]"
 """One answer, or the exception instead of it, per input."""
@@ -57,15 +61,53 @@ class Adapter(ABC):
     def attach(self, answer: Any, verdicts: Sequence[Verdict]) -> Any:
         """Return `answer` with the verdicts attached where its type has a place for them."""
 
-    def prompt_text(self, model_input: Any) -> str:
-        """Return the text of `model_input` that the pre-filter checks."""
-        return new_user_text(model_input)
+    def stream(self, model_input: Any, config: RunnableConfig, options: dict[str, Any]) -> Iterator[Any]:
+        """Call the model and yield its chunks, or its whole answer as the only one; raises what it raises."""
+        (answer,) = self.call([model_input], [config], options)
+        yield or_raise(answer)
+
+    async def astream(
+        self, model_input: Any, config: RunnableConfig, options: dict[str, Any]
+    ) -> AsyncIterator[Any]:
+        """Call the model asynchronously; see `stream`."""
+        (answer,) = await self.acall([model_input], [config], options)
+        yield or_raise(answer)
+
+    def readings(self, model_input: Any, policy: Policy) -> Sequence[str]:
+        """Return the texts of `model_input` that the pre-filter judges; the worst of them decides."""
+        return prompt_readings(model_input, policy)
+
+    def without_refused(self, model_input: Any, policy: Policy) -> Any:
+        """Return what the model may read: not the turns of a conversation that the guard refused."""
+        return without_refused_turns(model_input, policy)
+
+    def redacted(self, answer: Any, text: str) -> Any | None:
+        """Return an answer or chunk that holds `text` alone; None where its type has no place for it."""
+        return chunks.redacted(answer, text)
+
+    def read_chunk(self, model_input: Any, chunk: Any) -> ChunkText:
+        """Return the text that a chunk adds to the stream."""
+        return chunks.read_chunk(chunk)
+
+    def with_text(self, chunk: Any, text: str) -> Any:
+        """Return a divisible chunk with `text` in the place of its own."""
+        return chunks.with_text(chunk, text)
+
+    def as_chunk(self, answer: Any) -> Any:
+        """Return a refusal as the chunk that ends a stream."""
+        return chunks.as_chunk(answer)
+
+    def closing_chunk(self, chunk: Any, verdicts: Sequence[Verdict]) -> Any | None:
+        """Return a chunk for the verdicts after the last one; None where chunks have no place for them."""
+        return chunks.closing_chunk(chunk, verdicts)
 
     def answer_text(self, model_input: Any, answer: Any) -> str:
         """Return the text of `answer` that the post-filter checks."""
         return answer_text(answer)
 
 
-def verdict_note(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Return the verdict that decided, the last, as plain JSON types, with all of them under ``verdicts``."""
-    return {**verdicts[-1].to_dict(), "verdicts": [verdict.to_dict() for verdict in verdicts]}
+def or_raise(answer: Any) -> Any:
+    """Return an answer; raise an exception that stands in its place."""
+    if isinstance(answer, Exception):
+        raise answer
+    return answer

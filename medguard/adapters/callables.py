@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 
-from medguard.adapters.base import Adapter, Outcomes, verdict_note
+from medguard.adapters.base import Adapter, Outcomes, or_raise
+from medguard.adapters.chunks import delta_content
 from medguard.errors import BlockedError, ModelError
-from medguard.verdict import Verdict
+from medguard.verdict import Verdict, verdict_note
 
 __all__ = ["CallableAdapter", "GuardedStr", "attach_verdicts", "refusal_like"]
+
+_END: Final = object()
 
 
 class GuardedStr(str):
@@ -73,21 +76,58 @@ class CallableAdapter(Adapter):
         """Turn a str into `GuardedStr`; mark a message; leave other types as they are."""
         return attach_verdicts(answer, verdicts)
 
+    def stream(self, model_input: Any, config: RunnableConfig, options: dict[str, Any]) -> Iterator[Any]:
+        """Call the function and yield what it iterates over, or its answer."""
+        answer = self._model(model_input, **options)
+        if not isinstance(answer, Iterator):
+            answer = iter([or_raise(_awaited_by_none(answer))])
+        yield from answer
+
+    async def astream(
+        self, model_input: Any, config: RunnableConfig, options: dict[str, Any]
+    ) -> AsyncIterator[Any]:
+        """Call the function and yield what it iterates over, a sync one in threads."""
+        if self.is_async or inspect.isasyncgenfunction(self._model):
+            answer = self._model(model_input, **options)
+        else:
+            answer = await asyncio.to_thread(self._model, model_input, **options)
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if isinstance(answer, AsyncIterator):
+            async for chunk in answer:
+                yield chunk
+        elif isinstance(answer, Iterator):
+            while (chunk := await asyncio.to_thread(next, answer, _END)) is not _END:
+                yield chunk
+        else:
+            yield answer
+
     def _call_one(self, item: Any, options: dict[str, Any]) -> Any | Exception:
         try:
-            return self._model(item, **options)
+            answer = self._model(item, **options)
+            return _joined(list(answer)) if isinstance(answer, Iterator) else answer
         except Exception as error:  # noqa: BLE001 - whatever a model raises belongs to this input alone
             return ModelError.caused_by(error)
 
     async def _acall_one(self, item: Any, options: dict[str, Any]) -> Any | Exception:
         try:
             if self.is_async:
-                return await self._model(item, **options)
-            answer = await asyncio.to_thread(self._call_one, item, options)
+                answer = await self._model(item, **options)
+            else:
+                answer = await asyncio.to_thread(self._call_one, item, options)
             # A sync function may hand on what an async one returns.
-            return await answer if inspect.isawaitable(answer) else answer
+            if inspect.isawaitable(answer):
+                answer = await answer
+            return _joined([chunk async for chunk in answer]) if isinstance(answer, AsyncIterator) else answer
         except Exception as error:  # noqa: BLE001 - as above
             return ModelError.caused_by(error)
+
+
+def _joined(chunks: list[Any]) -> str:
+    """The answer of a function that streams, called for the whole of it."""
+    if not all(isinstance(chunk, str) for chunk in chunks):
+        raise ModelError("the guarded function streams other things than str: use stream or astream")
+    return "".join(chunks)
 
 
 def _needs_await() -> ModelError:
@@ -103,7 +143,7 @@ def _awaited_by_none(answer: Any) -> Any:
 
 
 def refusal_like(answer: Any, text: str, verdicts: Sequence[Verdict]) -> Any:
-    """Make a refusal of the type of `answer`: a str or a LangChain message.
+    """Make a refusal of the type of `answer`: a str, a LangChain message, or a chunk as OpenAI sends them.
 
     Raises:
         BlockedError: Another type.
@@ -112,6 +152,9 @@ def refusal_like(answer: Any, text: str, verdicts: Sequence[Verdict]) -> Any:
         return GuardedStr(text, verdicts)
     if isinstance(answer, AIMessage):
         return attach_verdicts(AIMessage(content=text, id=answer.id, name=answer.name), verdicts)
+    if isinstance(answer, Mapping) and delta_content(answer) is not None:
+        choice = {"index": 0, "delta": {"content": text}, "finish_reason": "content_filter"}
+        return {**answer, "choices": [choice], "medguard": verdict_note(verdicts)}
     raise BlockedError(
         f"the answer was blocked, and a {type(answer).__name__} has no place for a refusal; "
         "catch BlockedError, or guard the part of the chain that gives text",

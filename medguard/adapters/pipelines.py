@@ -8,10 +8,11 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from medguard.adapters.base import Adapter, Outcomes, verdict_note
+from medguard.adapters.base import Adapter, Outcomes
+from medguard.adapters.chunks import ChunkText
 from medguard.errors import ModelError
-from medguard.text import answer_text, new_user_text
-from medguard.verdict import Verdict
+from medguard.text import answer_text
+from medguard.verdict import Verdict, verdict_note
 
 __all__ = ["PipelineAdapter", "is_pipeline"]
 
@@ -52,9 +53,9 @@ class PipelineAdapter(Adapter):
         note = verdict_note(verdicts)
         return [{**item, "medguard": note} for item in answer]
 
-    def prompt_text(self, model_input: Any) -> str:
-        """Return the prompt, or what is new in a list of messages."""
-        return new_user_text(model_input)
+    def read_chunk(self, model_input: Any, chunk: Any) -> ChunkText:
+        """Return the text of the whole answer, which is the only chunk."""
+        return ChunkText(self.answer_text(model_input, chunk), is_divisible=False)
 
     def answer_text(self, model_input: Any, answer: Any) -> str:
         """Return what was generated, without the repeated prompt."""

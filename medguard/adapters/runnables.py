@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -40,6 +40,16 @@ class RunnableAdapter(Adapter):
             return await self._model.abatch(list(inputs), list(configs), return_exceptions=True, **options)
         except Exception as error:  # noqa: BLE001 - as above
             return [ModelError.caused_by(error) for _ in inputs]
+
+    def stream(self, model_input: Any, config: RunnableConfig, options: dict[str, Any]) -> Iterator[Any]:
+        """Call the runnable's own stream."""
+        return self._model.stream(model_input, config, **options)
+
+    def astream(
+        self, model_input: Any, config: RunnableConfig, options: dict[str, Any]
+    ) -> AsyncIterator[Any]:
+        """Call the runnable's own astream."""
+        return self._model.astream(model_input, config, **options)
 
     def refuse(self, text: str, model_input: Any, answer: Any | None, verdicts: Sequence[Verdict]) -> Any:
         """Return a message or a str, by the answer or by the runnable's declared output type."""

@@ -19,7 +19,8 @@ from medguard import (
 )
 from medguard.adapters import Adapter
 from medguard.adapters.base import Outcomes
-from medguard.flow import CallModel, Judge, guarded_calls
+from medguard.flow import guarded_calls
+from medguard.steps import CallModel, Judge
 from tests.conftest import SENTINEL
 
 
@@ -52,9 +53,13 @@ class Plain(Adapter):
         self._maybe("attach")
         return (answer, [verdict.outcome for verdict in verdicts])
 
-    def prompt_text(self, model_input: Any) -> str:
-        self._maybe("prompt_text")
-        return super().prompt_text(model_input)
+    def readings(self, model_input: Any, policy: Policy) -> Sequence[str]:
+        self._maybe("readings")
+        return super().readings(model_input, policy)
+
+    def without_refused(self, model_input: Any, policy: Policy) -> Any:
+        self._maybe("readings")
+        return super().without_refused(model_input, policy)
 
     def answer_text(self, model_input: Any, answer: Any) -> str:
         self._maybe("answer_text")
@@ -103,7 +108,7 @@ def test_prompts_then_model_then_answers() -> None:
     steps, results = drive(["a", "bad b", "c"], ["x", "bad y"])
     assert steps == [
         Judge(Stage.PROMPT, ["a", "bad b", "c"], None),
-        CallModel([0, 2]),
+        CallModel([0, 2], ["a", "c"]),
         Judge(Stage.RESPONSE, ["a", "c"], ["x", "bad y"]),
     ]
     assert results == [("x", [PASSED, PASSED]), "refused: bad b", "refused: c"]
@@ -152,29 +157,42 @@ def test_wrong_number_of_answers_is_an_error_for_all(answers: Any) -> None:
 @pytest.mark.parametrize(
     "error", [TypeError, RecursionError, AttributeError, KeyError, StopIteration, InvalidInputError]
 )
-@pytest.mark.parametrize("method", ["prompt_text", "answer_text", "attach", "refuse"])
+@pytest.mark.parametrize("method", ["answer_text", "attach", "refuse"])
 def test_an_adapter_that_raises_fails_closed(method: str, error: type[Exception]) -> None:
     texts = ["bad"] if method == "refuse" else ["a"]
     _, (result,) = drive(texts, ["x"], Plain(method, error=error))
-    if method == "prompt_text":
-        assert result == "refused: a"
-        return
     assert isinstance(result, BlockedError if method == "refuse" else ModelError)
     if error is not InvalidInputError:
         assert SENTINEL not in str(result)
 
 
-def test_unreadable_prompt_reaches_the_judge_as_an_error_without_text() -> None:
-    steps, _ = drive(["a"], ["x"], Plain("prompt_text", error=RecursionError))
+@pytest.mark.parametrize("error", [TypeError, RecursionError, KeyError, StopIteration])
+def test_unreadable_prompt_reaches_the_judge_as_an_error_without_text(error: type[Exception]) -> None:
+    steps, results = drive(["a"], ["x"], Plain("readings", error=error))
     (text,) = steps[0].prompts
-    assert str(text) == "the guard cannot read this input (RecursionError)"
+    assert str(text) == f"the guard cannot read this input ({error.__name__})"
+    assert results == ["refused: a"]
+
+
+def test_the_worst_reading_of_a_conversation_decides_and_refused_turns_stay_away_from_the_model() -> None:
+    policy = Policy()
+    turns = [("human", "bad"), ("ai", policy.refusal), ("human", "hello"), ("ai", "hi"), ("human", "now")]
+    steps, results = drive([turns], ["x"])
+    assert steps[0].prompts[0] == "now"
+    assert set(steps[0].prompts) == {"now", "hello\n\nnow", "hello"}
+    assert steps[1] == CallModel([0], [turns[2:]])
+    assert results == [("x", [PASSED, PASSED])]
+    split = [("human", "so b"), ("ai", "yes?"), ("human", "bad")]
+    steps, (refused,) = drive([split], None)
+    assert [type(step) for step in steps] == [Judge]
+    assert str(refused).startswith("refused")
 
 
 def test_errors_instead_of_verdicts_go_to_the_caller() -> None:
     flow = guarded_calls(["a", "b"], Plain(), Policy())
     assert isinstance(next(flow), Judge)
     error = MedGuardError("no verdict")
-    assert flow.send([error, verdict_on("b", Stage.PROMPT)]) == CallModel([1])
+    assert flow.send([error, verdict_on("b", Stage.PROMPT)]) == CallModel([1], ["b"])
     assert isinstance(flow.send(["y"]), Judge)
     late = MedGuardError("no verdict either")
     with pytest.raises(StopIteration) as finished:

@@ -105,7 +105,7 @@ def test_on_error_raise_keeps_the_others_of_a_batch(driver: Driver) -> None:
         (raising(RuntimeError(SENTINEL)), "raised RuntimeError"),
         (raising(StopIteration(SENTINEL)), "raised StopIteration"),
         (lambda prompt: None, "returned None"),
-        (lambda prompt: (char for char in prompt), "in a generator"),
+        (lambda prompt: (ord(char) for char in prompt), "streams other things than str"),
         (lambda prompt: object(), "in a object"),
         (lambda prompt: b"bytes", "in a bytes"),
         (lambda prompt: ValueError(prompt), "raised ValueError"),

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from langchain_core.documents import Document
-from langchain_core.messages import AIMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.prompt_values import ChatPromptValue, StringPromptValue
 from pydantic import BaseModel
 
 from medguard import InvalidInputError
-from medguard.text import answer_text, has_media, new_user_text, strings_in
+from medguard.text import answer_text, as_messages, has_media, strings_in
 
 
 class Nested(BaseModel):
@@ -130,43 +130,12 @@ def test_unknown_types_are_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        ("hello", "hello"),
-        (HUMAN, "hello"),
-        ([HUMAN], "hello"),
-        ([SYSTEM, HUMAN], "hello"),
-        ([HUMAN, AI, HumanMessage("next")], "next"),
-        ([HUMAN, AI, HumanMessage("one"), HumanMessage("two")], "one\n\ntwo"),
-        ([HUMAN, AI, ToolMessage("result", tool_call_id="1")], "result"),
-        ([HUMAN, AIMessage("Sure, first")], "hello\n\nSure, first"),
-        ([HUMAN, AI, HumanMessage("next"), AIMessage("Sure"), AIMessage("!")], "next\n\nSure\n\n!"),
-        ([AI], "hi"),
-        ([ChatMessage("words", role="assistant")], "words"),
-        ([("system", "be kind"), ("human", "hello")], "hello"),
-        ([{"role": "system", "content": "be kind"}, {"role": "user", "content": "hello"}], "hello"),
-        ({"messages": [SYSTEM, HUMAN]}, "hello"),
-        ({"messages": [HUMAN, AI, HumanMessage("next")], "question": "beside"}, "next\n\nbeside"),
-        ({"messages": "hello"}, "hello"),
-        (ChatPromptValue(messages=[SYSTEM, HUMAN]), "hello"),
-        ({"question": "a", "context": "b"}, "a\n\nb"),
-        (["plain", "strings"], "plain\n\nstrings"),
-        ([SYSTEM, "mixed"], "be kind\n\nmixed"),
-        ([], ""),
-    ],
-    ids=repr,
-)
-def test_new_user_text(value: Any, text: str) -> None:
-    assert new_user_text(value) == text
-
-
-@pytest.mark.parametrize(
     "value",
     [[{"role": "nobody", "content": "secret words"}], [("secret", "words")], [{"role": 3, "content": "x"}]],
 )
 def test_messages_that_cannot_be_read_are_refused_without_their_text(value: Any) -> None:
     with pytest.raises(InvalidInputError) as caught:
-        new_user_text(value)
+        as_messages(value)
     assert "secret" not in str(caught.value)
 
 

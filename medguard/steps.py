@@ -1,0 +1,55 @@
+"""What the guard's courses ask of their drivers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from medguard.errors import MedGuardError
+from medguard.verdict import Stage, Verdict
+
+__all__ = ["END", "CallModel", "Emit", "Judge", "Judgement", "Judging", "NextChunk", "Step"]
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Ask for one `Judgement` per text."""
+
+    stage: Stage
+    prompts: Sequence[object]
+    responses: Sequence[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallModel:
+    """Ask for a call of the model; it is answered with one answer or exception per input."""
+
+    indices: Sequence[int]
+    """Which of the caller's inputs the model may see."""
+    inputs: Sequence[Any]
+    """What of them it is given, in the same order."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextChunk:
+    """Ask for the model's next chunk; it is answered with a chunk, an exception, or `END`."""
+
+    model_input: Any
+    """What the model is given; it is called for the first chunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """Ask to hand a chunk to the caller."""
+
+    chunk: Any
+
+
+END = object()
+"""What answers `NextChunk` after the last chunk."""
+
+Step: TypeAlias = Judge | CallModel | NextChunk | Emit
+Judgement: TypeAlias = Verdict | MedGuardError
+"""A verdict, or the error to raise instead of one (``on_error: raise``)."""
+Judging: TypeAlias = Generator[Step, Any, list[Judgement]]
