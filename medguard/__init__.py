@@ -6,12 +6,15 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from medguard.audit import AuditLog
 from medguard.checker import Checker
 from medguard.classifier import Classifier
 from medguard.errors import (
+    AuditError,
     BlockedError,
     BundleError,
     DataError,
+    GuardTimeoutError,
     InvalidInputError,
     MedGuardError,
     ModelError,
@@ -20,6 +23,7 @@ from medguard.errors import (
 )
 from medguard.policy import OnError, Policy
 from medguard.scores import Scores
+from medguard.telemetry import TelemetryObserver
 from medguard.verdict import Action, Outcome, Stage, Verdict
 
 if TYPE_CHECKING:
@@ -30,11 +34,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Action",
+    "AuditError",
+    "AuditLog",
     "BlockedError",
     "BundleError",
     "Checker",
     "Classifier",
     "DataError",
+    "GuardTimeoutError",
     "GuardedStr",
     "InvalidInputError",
     "MedGuard",
@@ -47,6 +54,7 @@ __all__ = [
     "ProviderError",
     "Scores",
     "Stage",
+    "TelemetryObserver",
     "Verdict",
 ]
 

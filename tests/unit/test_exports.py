@@ -9,11 +9,14 @@ import medguard
 
 PUBLIC = [
     "Action",
+    "AuditError",
+    "AuditLog",
     "BlockedError",
     "BundleError",
     "Checker",
     "Classifier",
     "DataError",
+    "GuardTimeoutError",
     "GuardedStr",
     "InvalidInputError",
     "MedGuard",
@@ -26,6 +29,7 @@ PUBLIC = [
     "ProviderError",
     "Scores",
     "Stage",
+    "TelemetryObserver",
     "Verdict",
 ]
 CORE = [
