@@ -15,6 +15,7 @@ from medguard.cli.demo import demo
 from medguard.cli.explain import explain
 from medguard.cli.policy import policy_app
 from medguard.cli.scan import scan
+from medguard.cli.serve import serve
 from medguard.cli.shared import ExitStatus, say
 
 __all__ = ["app", "main"]
@@ -31,6 +32,7 @@ app.command(context_settings={"allow_extra_args": True})(explain)
 app.command()(scan)
 app.command()(calibrate)
 app.command()(demo)
+app.command()(serve)
 app.add_typer(policy_app, name="policy")
 
 
@@ -78,7 +80,7 @@ def _usage_error(error: Exception) -> str:
         return "no such option; a text that begins with a dash goes after a lone --"
     if option is None and getattr(error, "param", None) is None:
         return (
-            "expected calibrate, check, demo, explain, policy or scan with its own arguments: "
+            "expected calibrate, check, demo, explain, policy, scan or serve with its own arguments: "
             "try 'medguard --help'"
         )
     message: str = error.format_message()  # type: ignore[attr-defined]

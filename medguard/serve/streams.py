@@ -1,0 +1,261 @@
+"""A streamed answer, held back until it is judged; each choice is a stream of its own. No I/O of its own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+from medguard.decision import skipped, worst
+from medguard.holdback import HoldBack, Piece, StreamWindow
+from medguard.policy import Policy
+from medguard.serve.faults import GatewayError
+from medguard.serve.judging import Asked, note
+from medguard.serve.openai_api import MODEL_REFUSED, Call, Dialect
+from medguard.serve.wire import Path, replaced, text_of, texts_in
+from medguard.verdict import Stage, Verdict
+
+__all__ = ["StreamGuard", "Task", "guarded"]
+
+_TEXT_PATHS: tuple[Path, ...] = (("delta", "content"), ("text",))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one event says of one choice."""
+
+    event: dict[str, Any]
+    """The event with this choice alone."""
+    text: str
+    path: Path | None
+    """Where the event keeps `text`, if it can be divided there."""
+    finish: str | None
+    """Why the choice ends here, if it does."""
+
+
+@dataclass(slots=True)
+class _Choice:
+    hold: HoldBack[_Part]
+    waiting: list[dict[str, Any]] = field(default_factory=list)
+    """Events that wait for no verdict, since the policy checks no answers."""
+    last: dict[str, Any] = field(default_factory=dict)
+    """The latest event, whose names the gateway's own events bear."""
+    verdict: Verdict | None = None
+    """The worst so far."""
+    finish: str | None = None
+    has_begun: bool = False
+    has_shown: bool = False
+    """Whether any of its text has left."""
+    is_ended: bool = False
+    """Whether all of its text has come."""
+    is_closed: bool = False
+    """Whether all has been sent that will be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A window to be judged."""
+
+    choice: int
+    prompt: str
+    window: StreamWindow
+
+
+class EventSource(Protocol):
+    """Where events come from."""
+
+    is_done: bool
+    """Whether the upstream has said that all is said."""
+
+    def events(self) -> AsyncGenerator[dict[str, Any] | None, None]:
+        """Yield events, and None for each comment."""
+
+
+Judge: TypeAlias = Callable[[Sequence[Task]], Awaitable[list[Verdict]]]
+
+
+class StreamGuard:
+    """The memory of one streamed answer: `feed` each event, judge what it returns, `settle`, then `end`."""
+
+    def __init__(self, dialect: Dialect, call: Call, asked: Asked, policy: Policy) -> None:
+        """Start with nothing said."""
+        self._dialect = dialect
+        self._call = call
+        self._asked = asked
+        self._policy = policy
+        self._checks = Stage.RESPONSE in policy.stages
+        self._ready: list[dict[str, Any]] = []
+        self._choices = [
+            _Choice(
+                HoldBack(policy.stream_window_chars, policy.stream_stride_chars, redaction=policy.redaction)
+            )
+            for _ in range(call.choices)
+        ]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more can come, because every choice was blocked."""
+        return all(choice.hold.blocked for choice in self._choices)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every choice has come to its end."""
+        return all(choice.is_closed for choice in self._choices)
+
+    def feed(self, event: dict[str, Any]) -> list[Task]:
+        """Take an event and return the windows that it completes.
+
+        Raises:
+            ValueError: It is no event of this endpoint.
+        """
+        tasks: list[Task] = []
+        for index, part in _parts(event):
+            if index is None:
+                self._ready.append(part.event)
+                continue
+            if not 0 <= index < len(self._choices):
+                raise ValueError("an event is about a choice that was not asked for")
+            choice = self._choices[index]
+            if choice.is_ended or choice.hold.blocked:
+                continue
+            choice.has_begun, choice.last = True, part.event
+            choice.finish = part.finish or choice.finish
+            if self._checks:
+                windows = choice.hold.feed(part, part.text, is_divisible=part.path is not None)
+                tasks += [self._task(index, window) for window in windows]
+                if part.finish is not None:
+                    tasks += self._finish(index)
+            else:
+                choice.is_ended = part.finish is not None
+                choice.waiting.append(part.event)
+        return tasks
+
+    def end(self) -> list[Task]:
+        """Take note that all has come, and return the last windows of what had no end of its own."""
+        tasks: list[Task] = []
+        for index, choice in enumerate(self._choices):
+            if choice.has_begun and not choice.is_ended and not choice.hold.blocked:
+                tasks += self._finish(index)
+        return tasks
+
+    def settle(self, tasks: Sequence[Task], verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+        """Take the verdicts on windows and return the events that may leave now."""
+        ready, self._ready = self._ready, []
+        sent = [choice.waiting for choice in self._choices]
+        for choice in self._choices:
+            choice.waiting = []
+        for task, verdict in zip(tasks, verdicts, strict=True):
+            choice = self._choices[task.choice]
+            if choice.is_closed:
+                continue
+            choice.verdict = verdict if choice.verdict is None else worst([choice.verdict, verdict])
+            for piece in choice.hold.settle(task.window, verdict):
+                choice.has_shown = choice.has_shown or bool(piece.text)
+                sent[task.choice].append(self._event(task.choice, piece))
+            if choice.hold.blocked:
+                sent[task.choice] += self._refusal(task.choice, verdict)
+        for index, choice in enumerate(self._choices):
+            if choice.is_ended and not choice.is_closed and not choice.hold.blocked:
+                sent[index] = self._closed(index, sent[index])
+        return [*ready, *(event for events in sent for event in events)]
+
+    def _task(self, index: int, window: StreamWindow) -> Task:
+        return Task(index, self._asked.texts[self._call.prompt_of(index)], window)
+
+    def _finish(self, index: int) -> list[Task]:
+        self._choices[index].is_ended = True
+        return [self._task(index, window) for window in self._choices[index].hold.finish()]
+
+    def _event(self, index: int, piece: Piece[_Part]) -> dict[str, Any]:
+        part = piece.chunk
+        if piece.whole:
+            return part.event
+        if part.path is None:
+            return self._dialect.chunk(part.event, index, piece.text, None)
+        # Log-probabilities would tell the rest of the text.
+        event = replaced(part.event, ("choices", 0, "logprobs"), None)
+        changed: dict[str, Any] = replaced(event, part.path, piece.text)
+        return changed
+
+    def _refusal(self, index: int, verdict: Verdict) -> list[dict[str, Any]]:
+        choice = self._choices[index]
+        choice.is_closed = True
+        text = self._policy.refusal_for(verdict)
+        shown = f"\n\n{text}" if choice.has_shown else text
+        return [
+            self._dialect.chunk(choice.last, index, shown, None),
+            {**self._dialect.chunk(choice.last, index, "", MODEL_REFUSED), **self._note(index)},
+        ]
+
+    def _closed(self, index: int, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Put the note on the event with which a choice ends, or on one of its own."""
+        choice = self._choices[index]
+        choice.is_closed = True
+        if not events or events[-1]["choices"][0].get("finish_reason") is None:
+            events = [*events, self._dialect.chunk(choice.last, index, "", choice.finish)]
+        return [*events[:-1], {**events[-1], **self._note(index)}]
+
+    def _note(self, index: int) -> dict[str, Any]:
+        verdict = self._choices[index].verdict
+        responses = [skipped(Stage.RESPONSE) if verdict is None else verdict]
+        return {"medguard": note(self._asked.verdicts[self._call.prompt_of(index)], responses)}
+
+
+async def guarded(
+    source: EventSource, guard: StreamGuard, judge: Judge
+) -> AsyncGenerator[dict[str, Any] | None, None]:
+    """Drive `guard` over the events of an upstream; a None, which keeps the connection alive, is passed on.
+
+    What is held when the upstream breaks off is dropped.
+
+    Raises:
+        ValueError: An event is none of this endpoint.
+        GatewayError: The upstream failed or broke off.
+    """
+    async with contextlib.aclosing(source.events()) as events:
+        async for event in events:
+            if event is None:
+                yield None
+                continue
+            tasks = guard.feed(event)
+            for ready in guard.settle(tasks, await judge(tasks)):
+                yield ready
+            if guard.is_over:
+                return
+    if not source.is_done and not guard.is_complete:
+        raise GatewayError(
+            502, "the upstream broke off its answer", type="upstream_error", code="upstream_disconnected"
+        )
+    tasks = guard.end()
+    for ready in guard.settle(tasks, await judge(tasks)):
+        yield ready
+
+
+def _parts(event: dict[str, Any]) -> Iterator[tuple[int | None, _Part]]:
+    choices = event.get("choices")
+    if not isinstance(choices, list):
+        raise ValueError("an event has no choices")  # noqa: TRY004 - about the content, not an argument
+    # Text beside the choices is left out, and so is padding that hides the lengths of what is rewritten.
+    shared = {
+        key: item
+        for key, item in event.items()
+        if key not in ("choices", "obfuscation", "medguard") and not text_of({key: item}, labels=None)
+    }
+    if not choices:
+        yield None, _Part({**shared, "choices": []}, "", None, None)
+    for choice in choices:
+        if not isinstance(choice, dict) or type(index := choice.get("index")) is not int:
+            raise ValueError("a choice of an event has no index")
+        yield index, _part({**shared, "choices": [choice]}, choice)
+
+
+def _part(event: dict[str, Any], choice: dict[str, Any]) -> _Part:
+    finish = choice.get("finish_reason")
+    if not isinstance(finish, str | None):
+        raise ValueError("the reason for which a choice ends is no name")  # noqa: TRY004 - as above
+    found = list(texts_in({key: item for key, item in choice.items() if key != "logprobs"}))
+    # A tool call, or a text that ends its choice, leaves as a whole once all of it may.
+    is_divisible = len(found) == 1 and found[0][0] in _TEXT_PATHS and finish is None
+    path = ("choices", 0, *found[0][0]) if is_divisible else None
+    return _Part(event, "".join(text for _, text in found), path, finish)

@@ -1,0 +1,164 @@
+"""The hold-back stream by itself: every chunking of every text, with a judge that knows one word."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medguard import Policy
+from medguard.decision import skipped
+from medguard.serve.judging import Asked
+from medguard.serve.openai_api import Chat
+from medguard.serve.streams import StreamGuard, Task, guarded
+from medguard.verdict import Action, Outcome, Stage, Verdict
+from tests.unit.serve.servers import event
+
+WINDOW, STRIDE = 12, 5
+POLICY = Policy(stream_window_chars=WINDOW, stream_stride_chars=STRIDE, refusal="No.")
+
+
+class Source:
+    def __init__(self, events: Sequence[dict[str, Any]]) -> None:
+        self._events = events
+        self.is_done = False
+
+    async def events(self) -> AsyncGenerator[dict[str, Any] | None, None]:
+        for item in self._events:
+            yield item
+        self.is_done = True
+
+
+async def judge(tasks: Sequence[Task]) -> list[Verdict]:
+    return [verdict_on(task.window.text) for task in tasks]
+
+
+def verdict_on(text: str) -> Verdict:
+    tripped = "bad" in text
+    return Verdict(
+        allowed=not tripped,
+        action=Action.BLOCK if tripped else Action.ALLOW,
+        outcome=Outcome.TRIPPED if tripped else Outcome.PASSED,
+        stage=Stage.RESPONSE,
+        score=float(tripped),
+        threshold=0.5,
+    )
+
+
+def sent(events: Sequence[dict[str, Any]], choices: int = 1) -> list[dict[str, Any]]:
+    body = {"messages": [{"role": "user", "content": "hello"}], "n": choices, "stream": True}
+    call = Chat().read(body)
+    asked = Asked(verdicts=(skipped(Stage.PROMPT),), texts=("hello",), forwarded=body)
+
+    async def collect() -> list[dict[str, Any]]:
+        guard = StreamGuard(Chat(), call, asked, POLICY)
+        return [item async for item in guarded(Source(events), guard, judge) if item is not None]
+
+    return asyncio.run(collect())
+
+
+def content(events: Sequence[dict[str, Any]], index: int = 0) -> str:
+    return "".join(
+        choice["delta"].get("content") or ""
+        for item in events
+        for choice in item["choices"]
+        if choice["index"] == index
+    )
+
+
+def first_blocked(text: str) -> int | None:
+    """Start of the first window that holds the word."""
+    start = 0
+    while True:
+        if "bad" in text[start : start + WINDOW]:
+            return start
+        if start + WINDOW >= len(text):
+            return None
+        start += STRIDE
+
+
+PIECES = st.lists(st.sampled_from(["b", "a", "d", "bad", "xyz ", "a longer piece ", "é", ""]), max_size=25)
+
+
+@given(PIECES, st.booleans())
+def test_nothing_from_the_first_blocked_window_onward_leaves(pieces: list[str], ends_in_text: bool) -> None:
+    events = [event({"content": piece}) for piece in pieces]
+    if ends_in_text and events:
+        events[-1]["choices"][0]["finish_reason"] = "stop"
+    else:
+        events.append(event({}, "stop"))
+    found = sent(events)
+    text = "".join(pieces)
+    blocked = first_blocked(text)
+    if blocked is None:
+        assert content(found) == text
+        assert ["medguard" in item for item in found] == [False] * (len(found) - 1) + [True]
+        assert found[-1]["choices"][0]["finish_reason"] == "stop"
+    else:
+        shown = content(found).removesuffix("No.").removesuffix("\n\n")
+        assert shown == text[: len(shown)]
+        assert len(shown) <= blocked
+        assert found[-1]["choices"][0]["finish_reason"] == "content_filter"
+        assert found[-1]["medguard"]["allowed"] is False
+
+
+@given(st.lists(st.tuples(st.integers(min_value=0, max_value=2), st.sampled_from(["b", "ad ", "fine "]))))
+def test_each_choice_is_a_stream_of_its_own(pieces: list[tuple[int, str]]) -> None:
+    found = sent([event({"content": piece}, index=index) for index, piece in pieces], choices=3)
+    for number in range(3):
+        text = "".join(piece for index, piece in pieces if index == number)
+        if first_blocked(text) is None:
+            assert content(found, number) == text
+        else:
+            assert content(found, number).endswith("No.")
+
+
+def test_several_choices_in_one_event_are_told_apart() -> None:
+    both = event({"content": "fine"})
+    both["choices"].append({"index": 1, "delta": {"content": "bad"}, "finish_reason": None})
+    found = sent([both], choices=2)
+    assert content(found) == "fine"
+    assert content(found, 1) == "No."
+
+
+def test_a_divided_chunk_tells_no_probabilities_of_the_rest() -> None:
+    whole = event({"content": "a text that is longer than a window, bad"})
+    whole["choices"][0]["logprobs"] = {"content": [{"token": "bad"}]}
+    found = sent([whole])
+    assert content(found).startswith("a text")
+    assert all(item["choices"][0]["logprobs"] is None for item in found)
+
+
+def test_several_texts_in_one_chunk_leave_together() -> None:
+    mixed = event({"content": "a", "reasoning_content": "b" * 30})
+    assert [item["choices"][0]["delta"] for item in sent([mixed, event({}, "stop")])] == [
+        mixed["choices"][0]["delta"],
+        {},
+    ]
+
+
+def test_every_window_is_judged_once() -> None:
+    seen: list[int] = []
+
+    async def counting(tasks: Sequence[Task]) -> list[Verdict]:
+        seen.extend(task.window.start for task in tasks)
+        return await judge(tasks)
+
+    body = {"messages": [{"role": "user", "content": "hello"}]}
+    guard = StreamGuard(
+        Chat(),
+        Chat().read(body),
+        Asked(verdicts=(skipped(Stage.PROMPT),), texts=("",), forwarded=body),
+        POLICY,
+    )
+
+    async def drive() -> None:
+        events = [event({"content": letter}) for letter in "x" * 500]
+        async for _ in guarded(Source(events), guard, counting):
+            pass
+
+    asyncio.run(drive())
+    assert seen == list(range(0, 491, STRIDE))
