@@ -93,9 +93,9 @@ async def _load(base: str, clients: int, seconds: float, stream: bool, pid: int)
             latencies.append((time.perf_counter() - started) * 1000.0)
             outcomes["ok" if answer.status_code == 200 else f"status {answer.status_code}"] += 1
             if MARK in answer.text:
-                outcomes["leaked"] += 1
+                outcomes["harmful, answered"] += 1
             elif harmful:
-                outcomes["blocked"] += 1
+                outcomes["harmful, blocked"] += 1
             elif ANSWER.split(".")[0].split(" ")[-1] not in answer.text:
                 outcomes["benign without its answer"] += 1
 

@@ -26,7 +26,7 @@ from medguard.cli.shared import (
 from medguard.principles import PRINCIPLES
 from medguard.scan import Row, judge_records
 from medguard.scan_input import Record
-from medguard.verdict import Verdict
+from medguard.verdict import Action, Verdict
 
 __all__ = ["check", "principles_at_stake", "score_line"]
 
@@ -96,7 +96,8 @@ def _show(row: Row, console: Console) -> None:
     if deciding is None or row.error is not None:
         console.print(Text("NOT JUDGED", style="bold yellow"))
     elif not row.allowed:
-        console.print(Text(f"BLOCKED at the {deciding.stage.value} stage", style="bold red"))
+        stopped = "REDACTED" if deciding.action is Action.REDACT else "BLOCKED"
+        console.print(Text(f"{stopped} at the {deciding.stage.value} stage", style="bold red"))
     else:
         note = "" if deciding.action.value == "allow" else f" ({deciding.action.value})"
         console.print(Text(f"ALLOWED{note}", style="bold green"))
