@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, cast
 
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers import _streaming
 
-__all__ = ["without_streaming"]
+__all__ = ["running_under", "without_streaming"]
 
 # Handlers behind ``astream_events``, ``astream_log`` and LangGraph's stream of messages. By inheritance: one
 # of the classes is a structural type, which other tracers could match as well.
@@ -37,6 +40,16 @@ def without_streaming(config: RunnableConfig) -> RunnableConfig:
     else:
         kept = [item for item in callbacks if not _is_streaming(item)]
     return cast("RunnableConfig", {**config, "callbacks": kept})
+
+
+@contextmanager
+def running_under(config: RunnableConfig) -> Iterator[None]:
+    """Make `config` the one that LangChain's parts called within take up by themselves."""
+    token = var_child_runnable_config.set(config)
+    try:
+        yield
+    finally:
+        var_child_runnable_config.reset(token)
 
 
 def _is_streaming(handler: Any) -> bool:

@@ -6,6 +6,7 @@ Written once for sync and async, for one input and many, after the shape of http
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medguard.decision import skipped, worst
@@ -18,7 +19,21 @@ from medguard.verdict import Action, Stage, Verdict
 if TYPE_CHECKING:
     from medguard.adapters.base import Adapter
 
-__all__ = ["guarded_calls", "judge_prompts", "prepared", "refuse"]
+__all__ = ["Asked", "attached", "check_answers", "guarded_calls", "judge_prompts", "prepared", "refuse"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One input whose prompt has passed."""
+
+    item: Any
+    """What the caller gave."""
+    model_input: Any
+    """What of it the model was given."""
+    prompt: object
+    """Its text, as context of the answer; an exception where it could not be read."""
+    verdict: Judgement
+    """The verdict on the prompt."""
 
 
 def guarded_calls(
@@ -50,31 +65,50 @@ def guarded_calls(
     if not isinstance(answers, list) or len(answers) != len(passed):
         answers = [ModelError("the guarded model did not give one answer per input")] * len(passed)
 
-    checked: list[tuple[int, Any, str]] = []
-    for index, answer in zip(passed, answers, strict=True):
-        text = _answer_or_error(adapter, policy, model_inputs[index], answer)
-        if isinstance(text, MedGuardError):
-            results[index] = text
-        else:
-            checked.append((index, answer, text))
+    checked = yield from check_answers(
+        adapter,
+        policy,
+        [Asked(inputs[index], model_inputs[index], readings[index][0], before[index]) for index in passed],
+        answers,
+    )
+    for index, result in zip(passed, checked, strict=True):
+        results[index] = result
+    return results
+
+
+def check_answers(
+    adapter: Adapter, policy: Policy, asked: Sequence[Asked], answers: Sequence[Any | Exception]
+) -> Generator[Step, Any, list[Any | Exception]]:
+    """Check whole answers in one call.
+
+    Returns:
+        One answer, redacted answer, refusal or exception per answer.
+    """
+    results: list[Any | Exception] = []
+    texts: list[str] = []
+    for item, answer in zip(asked, answers, strict=True):
+        text = _answer_or_error(adapter, policy, item.model_input, answer)
+        results.append(text if isinstance(text, MedGuardError) else answer)
+        texts.append("" if isinstance(text, MedGuardError) else text)
+    wanted = [index for index, result in enumerate(results) if not isinstance(result, MedGuardError)]
     after = yield from _judge(
         Stage.RESPONSE,
         policy,
-        [readings[index][0] for index, _, _ in checked],
-        [text for *_, text in checked],
+        [asked[index].prompt for index in wanted],
+        [texts[index] for index in wanted],
     )
-    for (index, answer, text), judgement in zip(checked, after, strict=True):
-        prompt, verdicts = readings[index][0], [before[index], judgement]
+    for index, judgement in zip(wanted, after, strict=True):
+        item, answer, verdicts = asked[index], answers[index], [asked[index].verdict, judgement]
         if _allowed(judgement):
-            results[index] = _attached(adapter, answer, verdicts)
+            results[index] = attached(adapter, answer, verdicts)
             continue
         shown = None
         if _is_redaction(judgement) and adapter.redacted(answer, "") is not None:
-            shown = yield from redact(text, str(prompt), policy)
+            shown = yield from redact(texts[index], item.prompt, policy)
         if shown is None:
-            results[index] = refuse(adapter, policy, inputs[index], answer, verdicts)
+            results[index] = refuse(adapter, policy, item.item, answer, verdicts)
         else:
-            results[index] = _attached(adapter, adapter.redacted(answer, shown), verdicts)
+            results[index] = attached(adapter, adapter.redacted(answer, shown), verdicts)
     return results
 
 
@@ -172,7 +206,8 @@ def _answer_or_error(adapter: Adapter, policy: Policy, model_input: Any, answer:
         return ModelError(f"the guarded model gave no usable answer ({type(error).__name__})")
 
 
-def _attached(adapter: Adapter, answer: Any, verdicts: list[Any]) -> Any | ModelError:
+def attached(adapter: Adapter, answer: Any, verdicts: list[Any]) -> Any | ModelError:
+    """Return `answer` with its verdicts, or the error that stands in its place."""
     try:
         return adapter.attach(answer, verdicts)
     except Exception as error:  # noqa: BLE001 - see above

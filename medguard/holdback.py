@@ -104,6 +104,11 @@ class HoldBack(Generic[T]):
         """Whether a window was blocked; nothing is released any more."""
         return self._is_blocked
 
+    @property
+    def held(self) -> list[T]:
+        """The chunks of which something is still held, in order."""
+        return [entry.chunk for entry in self._entries]
+
     def feed(self, chunk: T, text: str, *, is_divisible: bool = True) -> list[StreamWindow]:
         """Take a chunk and return the windows that it completes, to be judged and settled in order.
 

@@ -14,12 +14,12 @@ from medguard.verdict import Action, Stage, Verdict
 __all__ = ["redact"]
 
 
-def redact(text: str, prompt: str, policy: Policy) -> Generator[Step, Any, str | None]:
+def redact(text: str, prompt: object, policy: Policy) -> Generator[Step, Any, str | None]:
     """Judge an answer that tripped window by window, as a stream of it would be.
 
     Args:
         text: The answer.
-        prompt: The request that it answers.
+        prompt: The request that it answers; what is no str gives no context.
         policy: Says how long windows are, and what takes the place of one.
 
     Yields:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from medguard.errors import MedGuardError
 from medguard.verdict import Stage, Verdict
 
-__all__ = ["END", "CallModel", "Emit", "Judge", "Judgement", "Judging", "NextChunk", "Step"]
+__all__ = ["END", "CallModel", "Emit", "Judge", "Judgement", "Judging", "NextChunk", "Step", "Whole"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,13 @@ class Emit:
     """Ask to hand a chunk to the caller."""
 
     chunk: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The only chunk of a model that does not stream: its answer."""
+
+    answer: Any
 
 
 END = object()

@@ -1,6 +1,7 @@
 """The guard's course over a stream as a generator: written once for sync and async drivers. Pure.
 
-Text is emitted only once the window that holds it has passed; see `medguard.holdback`.
+Text is emitted only once the window that holds it has passed; see `medguard.holdback`. From the first chunk
+that cannot be read by itself, such as a part of a tool call, all waits for the end and is judged together.
 """
 
 from __future__ import annotations
@@ -10,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from medguard.decision import skipped, worst
 from medguard.errors import BlockedError, InvalidInputError, MedGuardError, ModelError
-from medguard.flow import judge_prompts, prepared, refuse
+from medguard.flow import Asked, attached, check_answers, judge_prompts, prepared, refuse
 from medguard.holdback import HoldBack, Piece, StreamWindow
 from medguard.policy import Policy
-from medguard.steps import END, Emit, Judge, Judgement, Judging, NextChunk, Step
+from medguard.steps import END, Emit, Judge, Judgement, NextChunk, Step, Whole
 from medguard.verdict import Stage, Verdict
 
 if TYPE_CHECKING:
     from medguard.adapters.base import Adapter
-    from medguard.adapters.chunks import ChunkText
 
 __all__ = ["guarded_stream"]
 
@@ -26,7 +26,8 @@ __all__ = ["guarded_stream"]
 def guarded_stream(item: Any, adapter: Adapter, policy: Policy) -> Generator[Step, Any, None]:
     """Check the prompt, then let the model's chunks through window by window.
 
-    At the first blocked window the stream ends with the refusal, and what was held is dropped.
+    At the first blocked window the stream ends with the refusal, and what was held is dropped. An answer that
+    comes whole is checked as a call would check it.
 
     Args:
         item: What the model takes.
@@ -42,102 +43,165 @@ def guarded_stream(item: Any, adapter: Adapter, policy: Policy) -> Generator[Ste
     """
     (model_input,) = prepared(adapter, policy, [item])
     (readings,), (before,) = yield from judge_prompts(adapter, policy, [model_input])
+    course = _Course(Asked(item, model_input, readings[0], before), adapter, policy)
     if not isinstance(before, Verdict) or not before.allowed:
-        yield from _refused(adapter, policy, item, None, [before])
-        return
-    if Stage.RESPONSE in policy.stages:
-        yield from _held_back(model_input, str(readings[0]), before, adapter, policy)
-        return
-    seen = None
-    while (chunk := (yield from _next(model_input))) is not END:
-        seen = chunk
-        yield Emit(chunk)
-    yield from _closed(adapter, seen, [before, skipped(Stage.RESPONSE)])
+        yield from course.refuse(before, is_asked=False)
+    elif Stage.RESPONSE in policy.stages:
+        yield from course.hold_back()
+    else:
+        yield from course.pass_on()
 
 
-def _held_back(
-    model_input: Any, prompt: str, before: Verdict, adapter: Adapter, policy: Policy
-) -> Generator[Step, Any, None]:
-    hold: HoldBack[Any] = HoldBack(
-        policy.stream_window_chars, policy.stream_stride_chars, redaction=policy.redaction
-    )
-    so_far: Verdict | None = None
-    seen = last = None
-    while last is not END:
-        last = yield from _next(model_input)
-        if last is END:
-            windows = hold.finish()
-        else:
-            seen = last
-            found = _read(adapter, model_input, last)
-            windows = hold.feed(last, found.text, is_divisible=found.is_divisible)
-        verdicts = yield from _judged(windows, prompt)
-        for window, verdict in zip(windows, verdicts, strict=True):
-            if not isinstance(verdict, Verdict):
-                raise verdict
-            so_far = verdict if so_far is None else worst([so_far, verdict])
-            for piece in hold.settle(window, verdict):
-                yield Emit(_rebuilt(adapter, model_input, piece, verdict))
-            if hold.blocked:
-                yield from _refused(adapter, policy, model_input, seen, [before, verdict])
+class _Course:
+    """One stream on its way."""
+
+    def __init__(self, asked: Asked, adapter: Adapter, policy: Policy) -> None:
+        self._asked = asked
+        self._adapter = adapter
+        self._policy = policy
+        self._hold: HoldBack[Any] = HoldBack(
+            policy.stream_window_chars, policy.stream_stride_chars, redaction=policy.redaction
+        )
+        self._waiting: list[Any] = []
+        self._seen: Any = None
+        """The latest chunk; refusals are made like it."""
+        self._verdict = skipped(Stage.RESPONSE)
+        """The worst so far."""
+
+    def refuse(self, judgement: Judgement, *, is_asked: bool = True) -> Generator[Step, Any, None]:
+        """End the stream with the refusal, or with the error that stands in its place."""
+        judgements = [self._asked.verdict, judgement] if is_asked else [judgement]
+        refusal = refuse(self._adapter, self._policy, self._asked.item, self._seen, judgements)
+        yield Emit(self._adapter.as_chunk(_sound(refusal)))
+
+    def pass_on(self) -> Generator[Step, Any, None]:
+        """Let chunks leave as they come, where the policy checks no answers."""
+        while (chunk := (yield from self._next())) is not END:
+            if isinstance(chunk, Whole):
+                yield Emit(_sound(attached(self._adapter, chunk.answer, self._verdicts())))
+            else:
+                yield Emit(chunk)
+        if (last := self._adapter.closing_chunk(self._seen, self._verdicts())) is not None:
+            yield Emit(last)
+
+    def hold_back(self) -> Generator[Step, Any, None]:
+        """Let chunks leave once judged."""
+        is_flowing = False
+        while (chunk := (yield from self._next())) is not END:
+            if (windows := self._read(chunk)) is None:
+                self._waiting.append(chunk)
+                continue
+            is_flowing = True
+            pieces, judgement = yield from self._settle(windows)
+            for piece in pieces:
+                yield Emit(piece)
+            if judgement is not None:
+                yield from self.refuse(judgement)
                 return
-    yield from _closed(adapter, seen, [before, skipped(Stage.RESPONSE) if so_far is None else so_far])
+        if not is_flowing and len(self._waiting) == 1:
+            (result,) = yield from check_answers(
+                self._adapter, self._policy, [self._asked], [_bare(self._waiting[0])]
+            )
+            yield Emit(_sound(result))
+        else:
+            yield from self._finish()
+
+    def _finish(self) -> Generator[Step, Any, None]:
+        waiting = [_bare(chunk) for chunk in self._waiting]
+        if waiting:
+            # What is still held may go on in what waits, and is read with it.
+            (judgement,) = yield from self._judge([self._gathered([*self._hold.held, *waiting])])
+            if not judgement.allowed:
+                yield from self.refuse(judgement)
+                return
+        pieces, blocked = yield from self._settle(self._hold.finish())
+        if blocked is not None:
+            yield from self.refuse(blocked)
+            return
+        leaving = [*pieces, *waiting]
+        closing = self._adapter.closing_chunk(self._seen, self._verdicts())
+        if closing is not None:
+            leaving.append(closing)
+        elif leaving:
+            leaving[-1] = _sound(attached(self._adapter, leaving[-1], self._verdicts()))
+        for chunk in leaving:
+            yield Emit(chunk)
+
+    def _next(self) -> Generator[Step, Any, Any]:
+        """The next chunk, or `END`; what the model raises ends the stream, and what is held is dropped."""
+        chunk = yield NextChunk(self._asked.model_input)
+        if isinstance(chunk, Exception):
+            raise chunk if isinstance(chunk, MedGuardError) else ModelError.caused_by(chunk)
+        if chunk is not END:
+            self._seen = _bare(chunk)
+        return chunk
+
+    def _verdicts(self) -> list[Any]:
+        return [self._asked.verdict, self._verdict]
+
+    def _read(self, chunk: Any) -> list[StreamWindow] | None:
+        """Take a chunk in and return the windows it completes; None where it waits."""
+        if self._waiting or isinstance(chunk, Whole):
+            return None
+        try:
+            found = self._adapter.read_chunk(chunk)
+        except Exception as error:  # noqa: BLE001 - what chunks can hold is beyond foreseeing
+            raise ModelError(f"the guarded model gave no usable chunk ({type(error).__name__})") from None
+        if found.waits:
+            return None
+        return self._hold.feed(chunk, found.text, is_divisible=found.is_divisible)
+
+    def _settle(
+        self, windows: Sequence[StreamWindow]
+    ) -> Generator[Step, Any, tuple[list[Any], Verdict | None]]:
+        """Judge windows; return what they release, and the verdict that blocks, if one does."""
+        verdicts = yield from self._judge([window.text for window in windows])
+        pieces: list[Any] = []
+        for window, verdict in zip(windows, verdicts, strict=True):
+            pieces += [self._rebuilt(piece, verdict) for piece in self._hold.settle(window, verdict)]
+            if self._hold.blocked:
+                return pieces, verdict
+        return pieces, None
+
+    def _judge(self, texts: Sequence[str]) -> Generator[Step, Any, list[Verdict]]:
+        """Judge texts in one call; one of white space has nothing to check."""
+        wanted = [index for index, text in enumerate(texts) if text.strip()]
+        verdicts = [skipped(Stage.RESPONSE) for _ in texts]
+        if wanted:
+            prompts = [self._asked.prompt] * len(wanted)
+            judgements = yield Judge(Stage.RESPONSE, prompts, [texts[index] for index in wanted])
+            for index, judgement in zip(wanted, judgements, strict=True):
+                verdicts[index] = _sound(judgement)
+        self._verdict = worst([self._verdict, *verdicts])
+        return verdicts
+
+    def _gathered(self, chunks: Sequence[Any]) -> str:
+        try:
+            return self._adapter.gathered_text(chunks)
+        except InvalidInputError as error:
+            raise ModelError(f"the guarded model gave no usable chunk: {error}") from None
+        except Exception as error:  # noqa: BLE001 - what chunks can hold is beyond foreseeing
+            raise ModelError(f"the guarded model gave no usable chunk ({type(error).__name__})") from None
+
+    def _rebuilt(self, piece: Piece[Any], verdict: Verdict) -> Any:
+        """The chunk of a piece, or a chunk like it with the piece's text."""
+        if piece.whole:
+            return piece.chunk
+        if self._adapter.read_chunk(piece.chunk).is_divisible:
+            return self._adapter.with_text(piece.chunk, piece.text)
+        chunk = self._adapter.redacted(piece.chunk, piece.text)
+        if chunk is None:
+            kind = type(piece.chunk).__name__
+            raise BlockedError(f"a part of the answer was blocked, and a {kind} cannot be redacted", verdict)
+        return chunk
 
 
-def _refused(
-    adapter: Adapter, policy: Policy, item: Any, chunk: Any, judgements: list[Any]
-) -> Generator[Step, Any, None]:
-    """End the stream with the refusal, or with the error that stands in its place."""
-    refusal = refuse(adapter, policy, item, chunk, judgements)
-    if isinstance(refusal, Exception):
-        raise refusal
-    yield Emit(adapter.as_chunk(refusal))
+def _bare(chunk: Any) -> Any:
+    return chunk.answer if isinstance(chunk, Whole) else chunk
 
 
-def _next(model_input: Any) -> Generator[Step, Any, Any]:
-    """The next chunk, or `END`; whatever the model raises ends the stream, and what is held is dropped."""
-    chunk = yield NextChunk(model_input)
-    if isinstance(chunk, Exception):
-        raise chunk if isinstance(chunk, MedGuardError) else ModelError.caused_by(chunk)
-    return chunk
-
-
-def _read(adapter: Adapter, model_input: Any, chunk: Any) -> ChunkText:
-    try:
-        return adapter.read_chunk(model_input, chunk)
-    except InvalidInputError as error:
-        raise ModelError(f"the guarded model gave no usable chunk: {error}") from None
-    except Exception as error:  # noqa: BLE001 - what chunks can hold is beyond foreseeing
-        raise ModelError(f"the guarded model gave no usable chunk ({type(error).__name__})") from None
-
-
-def _judged(windows: Sequence[StreamWindow], prompt: str) -> Judging:
-    """Judge the windows in one call; one of white space has nothing to check."""
-    wanted = [index for index, window in enumerate(windows) if not window.is_blank]
-    judgements: list[Judgement] = [skipped(Stage.RESPONSE) for _ in windows]
-    if wanted:
-        texts = [windows[index].text for index in wanted]
-        found = yield Judge(Stage.RESPONSE, [prompt] * len(wanted), texts)
-        for index, judgement in zip(wanted, found, strict=True):
-            judgements[index] = judgement
-    return judgements
-
-
-def _rebuilt(adapter: Adapter, model_input: Any, piece: Piece[Any], verdict: Verdict) -> Any:
-    """The chunk of a piece, or a chunk like it with the piece's text."""
-    if piece.whole:
-        return piece.chunk
-    if adapter.read_chunk(model_input, piece.chunk).is_divisible:
-        return adapter.with_text(piece.chunk, piece.text)
-    chunk = adapter.redacted(piece.chunk, piece.text)
-    if chunk is None:
-        kind = type(piece.chunk).__name__
-        raise BlockedError(f"a part of the answer was blocked, and a {kind} cannot be redacted", verdict)
-    return chunk
-
-
-def _closed(adapter: Adapter, chunk: Any, verdicts: Sequence[Verdict]) -> Generator[Step, Any, None]:
-    """Send the verdicts after the last chunk, where chunks have a place for them."""
-    last = adapter.closing_chunk(chunk, verdicts)
-    if last is not None:
-        yield Emit(last)
+def _sound(result: Any) -> Any:
+    """Return a result; raise an exception that stands in its place."""
+    if isinstance(result, Exception):
+        raise result
+    return result

@@ -12,6 +12,7 @@ from medguard.adapters import chunks
 from medguard.adapters.chunks import ChunkText
 from medguard.conversation import prompt_readings, without_refused_turns
 from medguard.policy import Policy
+from medguard.steps import Whole
 from medguard.text import answer_text
 from medguard.verdict import Verdict
 
@@ -62,16 +63,16 @@ class Adapter(ABC):
         """Return `answer` with the verdicts attached where its type has a place for them."""
 
     def stream(self, model_input: Any, config: RunnableConfig, options: dict[str, Any]) -> Iterator[Any]:
-        """Call the model and yield its chunks, or its whole answer as the only one; raises what it raises."""
+        """Call the model and yield its chunks, or its answer as a `Whole`; raises what it raises."""
         (answer,) = self.call([model_input], [config], options)
-        yield or_raise(answer)
+        yield Whole(or_raise(answer))
 
     async def astream(
         self, model_input: Any, config: RunnableConfig, options: dict[str, Any]
     ) -> AsyncIterator[Any]:
         """Call the model asynchronously; see `stream`."""
         (answer,) = await self.acall([model_input], [config], options)
-        yield or_raise(answer)
+        yield Whole(or_raise(answer))
 
     def readings(self, model_input: Any, policy: Policy) -> Sequence[str]:
         """Return the texts of `model_input` that the pre-filter judges; the worst of them decides."""
@@ -85,9 +86,13 @@ class Adapter(ABC):
         """Return an answer or chunk that holds `text` alone; None where its type has no place for it."""
         return chunks.redacted(answer, text)
 
-    def read_chunk(self, model_input: Any, chunk: Any) -> ChunkText:
+    def read_chunk(self, chunk: Any) -> ChunkText:
         """Return the text that a chunk adds to the stream."""
         return chunks.read_chunk(chunk)
+
+    def gathered_text(self, held: Sequence[Any]) -> str:
+        """Return all text of chunks that can only be judged together."""
+        return chunks.gathered_text(held)
 
     def with_text(self, chunk: Any, text: str) -> Any:
         """Return a divisible chunk with `text` in the place of its own."""

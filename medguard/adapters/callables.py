@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from itertools import repeat
+from typing import Any, cast
 
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 
 from medguard.adapters.base import Adapter, Outcomes, or_raise
-from medguard.adapters.chunks import delta_content
+from medguard.adapters.openai_chunks import as_openai, with_openai_text
+from medguard.adapters.sources import pulled, pulled_from_thread, pulled_later
+from medguard.callbacks import running_under
 from medguard.errors import BlockedError, ModelError
+from medguard.steps import Whole
 from medguard.verdict import Verdict, verdict_note
 
 __all__ = ["CallableAdapter", "GuardedStr", "attach_verdicts", "refusal_like"]
-
-_END: Final = object()
 
 
 class GuardedStr(str):
@@ -57,7 +60,10 @@ class CallableAdapter(Adapter):
         """Call the function on each input in turn."""
         if self.is_async:
             return [_needs_await() for _ in inputs]
-        return [_awaited_by_none(self._call_one(item, options)) for item in inputs]
+        return [
+            _awaited_by_none(self._call_one(item, config, options))
+            for item, config in zip(inputs, configs, strict=True)
+        ]
 
     async def acall(
         self,
@@ -66,7 +72,7 @@ class CallableAdapter(Adapter):
         options: dict[str, Any],
     ) -> Outcomes:
         """Call the function on all inputs side by side, a sync one in threads."""
-        return list(await asyncio.gather(*(self._acall_one(item, options) for item in inputs)))
+        return list(await asyncio.gather(*map(self._acall_one, inputs, configs, repeat(options))))
 
     def refuse(self, text: str, model_input: Any, answer: Any | None, verdicts: Sequence[Verdict]) -> Any:
         """Return the refusal as `GuardedStr`, or in a copy of the answer's own type."""
@@ -78,47 +84,56 @@ class CallableAdapter(Adapter):
 
     def stream(self, model_input: Any, config: RunnableConfig, options: dict[str, Any]) -> Iterator[Any]:
         """Call the function and yield what it iterates over, or its answer."""
-        answer = self._model(model_input, **options)
-        if not isinstance(answer, Iterator):
-            answer = iter([or_raise(_awaited_by_none(answer))])
-        yield from answer
+        with running_under(config):
+            answer = self._model(model_input, **options)
+        if isinstance(answer, Iterator):
+            yield from pulled(answer, config)
+        else:
+            yield Whole(or_raise(_awaited_by_none(answer)))
 
     async def astream(
         self, model_input: Any, config: RunnableConfig, options: dict[str, Any]
     ) -> AsyncIterator[Any]:
         """Call the function and yield what it iterates over, a sync one in threads."""
-        if self.is_async or inspect.isasyncgenfunction(self._model):
-            answer = self._model(model_input, **options)
-        else:
-            answer = await asyncio.to_thread(self._model, model_input, **options)
-        if inspect.isawaitable(answer):
-            answer = await answer
+        with running_under(config):
+            if self.is_async or inspect.isasyncgenfunction(self._model):
+                answer = self._model(model_input, **options)
+            else:
+                answer = await asyncio.to_thread(self._model, model_input, **options)
+            if inspect.isawaitable(answer):
+                answer = await answer
         if isinstance(answer, AsyncIterator):
-            async for chunk in answer:
-                yield chunk
+            chunks = pulled_later(answer, config)
         elif isinstance(answer, Iterator):
-            while (chunk := await asyncio.to_thread(next, answer, _END)) is not _END:
-                yield chunk
+            chunks = pulled_from_thread(answer, config)
         else:
-            yield answer
+            yield Whole(answer)
+            return
+        async with aclosing(cast("AsyncGenerator[Any]", chunks)) as source:
+            async for chunk in source:
+                yield chunk
 
-    def _call_one(self, item: Any, options: dict[str, Any]) -> Any | Exception:
+    def _call_one(self, item: Any, config: RunnableConfig, options: dict[str, Any]) -> Any | Exception:
         try:
-            answer = self._model(item, **options)
-            return _joined(list(answer)) if isinstance(answer, Iterator) else answer
+            with running_under(config):
+                answer = self._model(item, **options)
+                return _joined(list(answer)) if isinstance(answer, Iterator) else answer
         except Exception as error:  # noqa: BLE001 - whatever a model raises belongs to this input alone
             return ModelError.caused_by(error)
 
-    async def _acall_one(self, item: Any, options: dict[str, Any]) -> Any | Exception:
+    async def _acall_one(self, item: Any, config: RunnableConfig, options: dict[str, Any]) -> Any | Exception:
         try:
-            if self.is_async:
-                answer = await self._model(item, **options)
-            else:
-                answer = await asyncio.to_thread(self._call_one, item, options)
-            # A sync function may hand on what an async one returns.
-            if inspect.isawaitable(answer):
-                answer = await answer
-            return _joined([chunk async for chunk in answer]) if isinstance(answer, AsyncIterator) else answer
+            with running_under(config):
+                if self.is_async:
+                    answer = await self._model(item, **options)
+                else:
+                    answer = await asyncio.to_thread(self._call_one, item, config, options)
+                # A sync function may hand on what an async one returns.
+                if inspect.isawaitable(answer):
+                    answer = await answer
+                if isinstance(answer, AsyncIterator):
+                    return _joined([chunk async for chunk in answer])
+                return answer
         except Exception as error:  # noqa: BLE001 - as above
             return ModelError.caused_by(error)
 
@@ -152,9 +167,9 @@ def refusal_like(answer: Any, text: str, verdicts: Sequence[Verdict]) -> Any:
         return GuardedStr(text, verdicts)
     if isinstance(answer, AIMessage):
         return attach_verdicts(AIMessage(content=text, id=answer.id, name=answer.name), verdicts)
-    if isinstance(answer, Mapping) and delta_content(answer) is not None:
-        choice = {"index": 0, "delta": {"content": text}, "finish_reason": "content_filter"}
-        return {**answer, "choices": [choice], "medguard": verdict_note(verdicts)}
+    if isinstance(answer, Mapping) and as_openai(answer) is not None:
+        refusal = with_openai_text(answer, text, finish_reason="content_filter")
+        return {**refusal, "medguard": verdict_note(verdicts)}
     raise BlockedError(
         f"the answer was blocked, and a {type(answer).__name__} has no place for a refusal; "
         "catch BlockedError, or guard the part of the chain that gives text",
@@ -163,7 +178,10 @@ def refusal_like(answer: Any, text: str, verdicts: Sequence[Verdict]) -> Any:
 
 
 def attach_verdicts(answer: Any, verdicts: Sequence[Verdict]) -> Any:
-    """Attach verdicts to a str (as `GuardedStr`) or a message (``response_metadata["medguard"]``)."""
+    """Attach verdicts to a str (as `GuardedStr`) or a message (``response_metadata["medguard"]``).
+
+    A chunk as OpenAI sends them gets the key ``medguard``.
+    """
     if isinstance(answer, str):
         return GuardedStr(answer, verdicts)
     if isinstance(answer, AIMessage):
@@ -171,4 +189,6 @@ def attach_verdicts(answer: Any, verdicts: Sequence[Verdict]) -> Any:
         return answer.model_copy(
             update={"response_metadata": {**answer.response_metadata, "medguard": metadata}}
         )
+    if isinstance(answer, Mapping) and as_openai(answer) is not None:
+        return {**answer, "medguard": verdict_note(verdicts)}
     return answer

@@ -1,14 +1,18 @@
-"""What streams are made of: the text of a chunk, and a chunk with another text. Pure."""
+"""What streams are made of: the text of a chunk, a chunk with another text, the text of many. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import reduce
+from itertools import pairwise
+from operator import add
+from typing import Any, Final
 
 from langchain_core.messages import AIMessage, AIMessageChunk
-from pydantic import BaseModel
 
+from medguard.adapters.openai_chunks import as_openai, openai_text, openai_texts, said_of, with_openai_text
 from medguard.text import answer_text, strings_in
 from medguard.verdict import Verdict, verdict_note
 
@@ -16,11 +20,16 @@ __all__ = [
     "ChunkText",
     "as_chunk",
     "closing_chunk",
-    "delta_content",
+    "gathered_text",
     "read_chunk",
     "redacted",
     "with_text",
 ]
+
+_CALLS: Final = ("tool_calls", "function_call")
+_BLOCKS: Final = {"text": "text", "output_text": "text", "thinking": "thinking", "reasoning": "reasoning"}
+# Equal on every chunk, so that LangChain does not add them up.
+_NAMES: Final = frozenset({"model_provider", "output_version"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +39,28 @@ class ChunkText:
     text: str
     is_divisible: bool
     """Whether a part of the text can leave ahead of the rest: see `with_text`."""
+    waits: bool = False
+    """Whether the chunk is judged only together with all that follow: see `gathered_text`."""
+
+
+_WAITS: Final = ChunkText("", is_divisible=False, waits=True)
 
 
 def read_chunk(chunk: Any) -> ChunkText:
-    """Find the text of a chunk: a str, a LangChain message chunk, a chunk as OpenAI sends them, or any other.
+    """Find the text of a chunk.
 
-    The arguments of tool calls come in pieces of JSON, which are read as they come.
-
-    Raises:
-        InvalidInputError: The chunk is of a type whose text cannot be found.
+    Text flows on from chunk to chunk in a str, in a LangChain message chunk and in a chunk as OpenAI sends
+    them. Tool calls have to be complete to be read, since JSON can hide words in escapes and calls can come
+    side by side; so have chunks of other types, which may replace each other.
     """
     if isinstance(chunk, str):
         return ChunkText(chunk, is_divisible=True)
     if isinstance(chunk, AIMessageChunk):
         return _read_message(chunk)
-    if (content := delta_content(chunk)) is not None:
-        return ChunkText(content, is_divisible=isinstance(chunk, Mapping))
-    return ChunkText("" if chunk is None else answer_text(chunk), is_divisible=False)
+    if (data := as_openai(chunk)) is not None:
+        text = openai_text(data)
+        return _WAITS if text is None else ChunkText(text, is_divisible=said_of(chunk) is not None)
+    return _WAITS
 
 
 def with_text(chunk: Any, text: str) -> Any:
@@ -55,30 +69,45 @@ def with_text(chunk: Any, text: str) -> Any:
         return text
     if isinstance(chunk, AIMessageChunk):
         return chunk.model_copy(update={"content": text})
-    (choice,) = chunk["choices"]
-    return {**chunk, "choices": [{**choice, "delta": {**choice["delta"], "content": text}}]}
+    return with_openai_text(chunk, text)
 
 
 def redacted(chunk: Any, text: str) -> Any | None:
-    """Return an answer or chunk that holds `text` alone; None where its type has no place for it."""
+    """Return an answer or chunk that holds `text` alone; None where its type has no place for it.
+
+    Metadata goes too: probabilities of tokens spell out the text that was removed.
+    """
     if isinstance(chunk, str):
         return text
     if isinstance(chunk, AIMessageChunk):
         return AIMessageChunk(content=text, id=chunk.id)
     if isinstance(chunk, AIMessage):
-        return AIMessage(
-            content=text, id=chunk.id, name=chunk.name, response_metadata=chunk.response_metadata
-        )
-    if isinstance(chunk, Mapping) and delta_content(chunk) is not None:
-        return {**chunk, "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
-    return None
+        return AIMessage(content=text, id=chunk.id, name=chunk.name)
+    data = as_openai(chunk) if isinstance(chunk, Mapping) else None
+    return None if data is None else with_openai_text(data, text)
+
+
+def gathered_text(chunks: Sequence[Any]) -> str:
+    """Return all text of chunks that belong together, as each of them shows it and as they add up.
+
+    Raises:
+        InvalidInputError: One is of a type whose text cannot be found.
+    """
+    messages = [chunk for chunk in chunks if isinstance(chunk, AIMessageChunk)]
+    openai = [data for chunk in chunks if (data := as_openai(chunk)) is not None]
+    others = [chunk for chunk in chunks if not isinstance(chunk, AIMessageChunk) and as_openai(chunk) is None]
+    texts = [*_message_texts(messages), *openai_texts(openai), *_other_texts(others)]
+    return "\n\n".join(text for text in texts if text.strip())
 
 
 def as_chunk(answer: Any) -> Any:
     """Return a message as a message chunk, so that it adds to others; leave other types as they are."""
     if isinstance(answer, AIMessage) and not isinstance(answer, AIMessageChunk):
         return AIMessageChunk(
-            content=answer.content, id=answer.id, response_metadata=answer.response_metadata
+            content=answer.content,
+            id=answer.id,
+            response_metadata=answer.response_metadata,
+            chunk_position="last",
         )
     return answer
 
@@ -87,27 +116,64 @@ def closing_chunk(chunk: Any, verdicts: Sequence[Verdict]) -> Any | None:
     """Make the chunk that carries the verdicts after a stream; None where chunks have no place for them."""
     if not isinstance(chunk, AIMessageChunk):
         return None
-    return AIMessageChunk(content="", id=chunk.id, response_metadata={"medguard": verdict_note(verdicts)})
+    note = {"medguard": verdict_note(verdicts)}
+    return AIMessageChunk(content="", id=chunk.id, response_metadata=note, chunk_position="last")
 
 
 def _read_message(chunk: AIMessageChunk) -> ChunkText:
-    content, plain = chunk.content, isinstance(chunk.content, str)
-    said = content if isinstance(content, str) else "".join(strings_in(content))
-    calls = "".join(call.get("args") or "" for call in chunk.tool_call_chunks)
-    beside = "".join(strings_in(chunk.additional_kwargs))
-    return ChunkText(said + calls + beside, is_divisible=plain and not calls and not beside)
+    beside = dict(chunk.additional_kwargs)
+    if chunk.tool_call_chunks or chunk.invalid_tool_calls or any(beside.get(key) for key in _CALLS):
+        return _WAITS
+    blocks = chunk.content if isinstance(chunk.content, list) else [chunk.content]
+    said = [beside.pop("reasoning_content", None) or "", beside.pop("refusal", None) or ""]
+    said += [_block_text(block) for block in blocks]
+    if any(strings_in(beside)) or not all(isinstance(text, str) for text in said):
+        return _WAITS
+    text = "".join(str(item) for item in said)
+    if not text and chunk.response_metadata.get("logprobs"):
+        return _WAITS
+    is_bare = not chunk.usage_metadata and chunk.response_metadata.keys() <= _NAMES
+    return ChunkText(text, is_divisible=is_bare and text == chunk.content)
 
 
-def delta_content(chunk: Any) -> str | None:
-    """Return the text of the one choice of a chunk as OpenAI sends them; None for anything else."""
-    data = chunk.model_dump() if isinstance(chunk, BaseModel) else chunk
-    choices = data.get("choices") if isinstance(data, Mapping) else None
-    if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], Mapping):
+def _block_text(block: Any) -> str | None:
+    """The text of a content block that flows on from chunk to chunk; None for any other block."""
+    if isinstance(block, str):
+        return block
+    kind = block.get("type")
+    if kind not in _BLOCKS:
         return None
-    delta = choices[0].get("delta")
-    if not isinstance(delta, Mapping) or any(
-        value for key, value in delta.items() if key not in ("content", "role")
+    text = block.get(_BLOCKS[kind]) or ""
+    rest = {key: item for key, item in block.items() if key not in ("type", "index", _BLOCKS[kind])}
+    summary = rest.pop("summary", None) if kind == "reasoning" else None
+    parts = [text, *_summaries(summary or [])]
+    # What is left are names and signatures, unless there are gaps between words.
+    if not all(isinstance(part, str) for part in parts) or any(
+        len(item.split()) > 1 for item in strings_in(rest)
     ):
         return None
-    content = delta.get("content")
-    return content if isinstance(content, str) else ("" if content is None else None)
+    return "".join(parts)
+
+
+def _summaries(summary: Any) -> Iterator[Any]:
+    for part in summary if isinstance(summary, list) else [summary]:
+        yield part.get("text") or "" if isinstance(part, Mapping) else None
+
+
+def _message_texts(chunks: Sequence[AIMessageChunk]) -> Iterator[str]:
+    if chunks:
+        message = chunks[0] + chunks[1:] if len(chunks) > 1 else chunks[0]
+        yield answer_text(message)
+        if isinstance(message.content, list):
+            yield message.text
+        yield from (call["args"] for call in message.tool_call_chunks if call["args"])
+
+
+def _other_texts(chunks: Sequence[Any]) -> Iterator[str]:
+    """What chunks of any type hold; of those that grow, such as JSON that is read as it comes, the last."""
+    texts = [answer_text(chunk) for chunk in chunks]
+    yield from (text for text, following in pairwise(texts) if not following.startswith(text))
+    yield from texts[-1:]
+    if len(chunks) > 1:
+        with suppress(TypeError):
+            yield answer_text(reduce(add, chunks))

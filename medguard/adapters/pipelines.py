@@ -9,7 +9,6 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 
 from medguard.adapters.base import Adapter, Outcomes
-from medguard.adapters.chunks import ChunkText
 from medguard.errors import ModelError
 from medguard.text import answer_text
 from medguard.verdict import Verdict, verdict_note
@@ -52,10 +51,6 @@ class PipelineAdapter(Adapter):
         """Add the key ``medguard`` to every generated text."""
         note = verdict_note(verdicts)
         return [{**item, "medguard": note} for item in answer]
-
-    def read_chunk(self, model_input: Any, chunk: Any) -> ChunkText:
-        """Return the text of the whole answer, which is the only chunk."""
-        return ChunkText(self.answer_text(model_input, chunk), is_divisible=False)
 
     def answer_text(self, model_input: Any, answer: Any) -> str:
         """Return what was generated, without the repeated prompt."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+from contextlib import aclosing, closing
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, cast, get_args, get_origin
 
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from medguard.adapters.base import Adapter, Outcomes
 from medguard.adapters.callables import GuardedStr, attach_verdicts, refusal_like
 from medguard.errors import BlockedError, ModelError
+from medguard.steps import Whole
 from medguard.verdict import Verdict
 
 __all__ = ["RunnableAdapter"]
@@ -42,14 +44,20 @@ class RunnableAdapter(Adapter):
             return [ModelError.caused_by(error) for _ in inputs]
 
     def stream(self, model_input: Any, config: RunnableConfig, options: dict[str, Any]) -> Iterator[Any]:
-        """Call the runnable's own stream."""
-        return self._model.stream(model_input, config, **options)
+        """Call the runnable's own stream; a message that is no chunk is a whole answer."""
+        chunks = cast("Generator[Any]", self._model.stream(model_input, config, **options))
+        with closing(chunks) as source:
+            for chunk in source:
+                yield _as_whole(chunk)
 
-    def astream(
+    async def astream(
         self, model_input: Any, config: RunnableConfig, options: dict[str, Any]
     ) -> AsyncIterator[Any]:
-        """Call the runnable's own astream."""
-        return self._model.astream(model_input, config, **options)
+        """Call the runnable's own astream; see `stream`."""
+        chunks = cast("AsyncGenerator[Any]", self._model.astream(model_input, config, **options))
+        async with aclosing(chunks) as source:
+            async for chunk in source:
+                yield _as_whole(chunk)
 
     def refuse(self, text: str, model_input: Any, answer: Any | None, verdicts: Sequence[Verdict]) -> Any:
         """Return a message or a str, by the answer or by the runnable's declared output type."""
@@ -80,6 +88,11 @@ class RunnableAdapter(Adapter):
         if any(issubclass(member, BaseMessage) for member in classes):
             return AIMessage
         return str if str in classes else None
+
+
+def _as_whole(chunk: Any) -> Any:
+    is_whole = isinstance(chunk, AIMessage) and not isinstance(chunk, AIMessageChunk)
+    return Whole(chunk) if is_whole else chunk
 
 
 def _members(declared: Any) -> Iterator[type]:

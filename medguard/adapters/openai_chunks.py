@@ -1,0 +1,110 @@
+"""Chunks as OpenAI's API streams them, as mappings or as the client's own objects. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from medguard.text import strings_in
+
+__all__ = ["as_openai", "openai_text", "openai_texts", "said_of", "with_openai_text"]
+
+_SAID: Final = ("reasoning", "reasoning_content", "refusal", "content")
+_NAMES: Final = frozenset({"id", "object", "created", "model", "system_fingerprint", "service_tier", "usage"})
+_CHOICE: Final = frozenset({"index", "delta", "finish_reason", "logprobs"})
+
+
+def as_openai(chunk: Any) -> Mapping[str, Any] | None:
+    """Return `chunk` as a mapping where it is one of OpenAI's, else None."""
+    data = chunk.model_dump() if isinstance(chunk, BaseModel) else chunk
+    if not isinstance(data, Mapping) or not isinstance(choices := data.get("choices"), list):
+        return None
+    if not all(isinstance(item, Mapping) and isinstance(item.get("delta"), Mapping) for item in choices):
+        return None
+    return data
+
+
+def openai_text(data: Mapping[str, Any]) -> str | None:
+    """Return what the chunk says; None where that is judged only with what follows.
+
+    So it is with tool calls, several choices at once, and whatever else a chunk may hold text in.
+    """
+    beside = {key: item for key, item in data.items() if key not in _NAMES and key != "choices"}
+    if any(strings_in(beside)):
+        return None
+    if not data["choices"]:
+        return ""
+    choice, *others = data["choices"]
+    delta = choice["delta"]
+    if others or choice.get("index") or any(choice[key] for key in choice if key not in _CHOICE):
+        return None
+    if any(delta[key] for key in delta if key not in (*_SAID, "role")):
+        return None
+    said = [delta[key] for key in _SAID if delta.get(key)]
+    if not all(isinstance(text, str) for text in said) or (choice.get("logprobs") and not said):
+        return None
+    return "".join(said)
+
+
+def said_of(chunk: Any) -> str | None:
+    """Return the content of the one choice of a chunk that holds nothing else; None for anything else.
+
+    Token probabilities and usage belong to the chunk as a whole, which cannot be divided then.
+    """
+    if not isinstance(chunk, Mapping) or (data := as_openai(chunk)) is None or data.get("usage"):
+        return None
+    if not data["choices"] or not openai_text(data):
+        return None
+    (choice,) = data["choices"]
+    if choice.get("logprobs") or choice.get("finish_reason"):
+        return None
+    content = choice["delta"].get("content")
+    return content if isinstance(content, str) and content == openai_text(data) else None
+
+
+def with_openai_text(chunk: Mapping[str, Any], text: str, finish_reason: str | None = None) -> dict[str, Any]:
+    """Return a chunk with the names of `chunk` that says `text` alone."""
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": finish_reason}
+    return {**{key: chunk[key] for key in chunk if key in _NAMES and key != "usage"}, "choices": [choice]}
+
+
+def openai_texts(chunks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Put together what many chunks say, place by place: each choice, each tool call, each field.
+
+    JSON, such as arguments of tools, is read as well as shown, since its escapes may hide words.
+    """
+    places: dict[tuple[Any, ...], list[str]] = {}
+    texts: list[str] = []
+    for data in chunks:
+        texts += strings_in({key: data[key] for key in data if key not in _NAMES and key != "choices"})
+        for choice in data["choices"]:
+            said = {key: item for key, item in choice.items() if key != "logprobs"}
+            for place, text in _leaves(said, (choice.get("index"),)):
+                places.setdefault(place, []).append(text)
+    for parts in places.values():
+        texts.append("".join(parts))
+        texts += _decoded(texts[-1])
+    return texts
+
+
+def _leaves(value: Any, place: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], str]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(item, (*place, key))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            index = item.get("index", number) if isinstance(item, Mapping) else number
+            yield from _leaves(item, (*place, index))
+    elif isinstance(value, str) and value:
+        yield place, value
+
+
+def _decoded(text: str) -> Iterator[str]:
+    if text.lstrip()[:1] in ("{", "["):
+        try:
+            yield from strings_in(json.loads(text))
+        except (ValueError, RecursionError):
+            return

@@ -1,0 +1,313 @@
+"""Chunks of every kind in guarded streams: no kind carries text past the guard, none is spoilt by it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from langchain_core.language_models.fake_chat_models import (
+    FakeListChatModel,
+    FakeMessagesListChatModel,
+    GenericFakeChatModel,
+)
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.output_parsers import JsonOutputParser
+from langchain_core.runnables import RunnableGenerator, RunnableLambda, RunnableParallel
+from openai.types.chat import ChatCompletionChunk
+
+from medguard import Action, BlockedError
+from medguard.adapters.pipelines import PipelineAdapter
+from medguard.policy import DEFAULT_REFUSAL
+from tests.unit.guards import Driver, guard_of
+
+SHORT = {"stream_window_chars": 24, "stream_stride_chars": 12}
+
+
+def streaming(*chunks: Any) -> Callable[[str], Iterator[Any]]:
+    return lambda prompt: iter(chunks)
+
+
+def openai_chunk(delta: dict[str, Any], index: int = 0, **choice: Any) -> dict[str, Any]:
+    found = {"index": index, "delta": delta, "finish_reason": None, **choice}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 0,
+        "model": "m",
+        "choices": [found],
+    }
+
+
+def tool_call(args: str, index: int = 0) -> AIMessageChunk:
+    call = {"name": "order", "args": args, "id": str(index), "index": index}
+    return AIMessageChunk("", tool_call_chunks=[call])
+
+
+FLOWING: dict[str, tuple[Callable[[str], Any], Callable[[Any], str]]] = {
+    "message": (AIMessageChunk, lambda chunk: chunk.content),
+    "block": (
+        lambda text: AIMessageChunk([{"type": "text", "text": text, "index": "lc_txt_0", "id": "msg_1"}]),
+        lambda chunk: chunk.text,
+    ),
+    "thinking": (
+        lambda text: AIMessageChunk([{"type": "thinking", "thinking": text, "index": 0}]),
+        lambda chunk: chunk.content if isinstance(chunk.content, str) else chunk.content[0]["thinking"],
+    ),
+    "summary": (
+        lambda text: AIMessageChunk(
+            [{"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": text}]}]
+        ),
+        lambda chunk: (
+            chunk.content if isinstance(chunk.content, str) else chunk.content[0]["summary"][0]["text"]
+        ),
+    ),
+    "reasoning_content": (
+        lambda text: AIMessageChunk("", additional_kwargs={"reasoning_content": text}),
+        lambda chunk: chunk.additional_kwargs.get("reasoning_content", chunk.content),
+    ),
+    "openai": (
+        lambda text: openai_chunk({"content": text}),
+        lambda chunk: chunk["choices"][0]["delta"]["content"],
+    ),
+    "openai_object": (
+        lambda text: ChatCompletionChunk(**openai_chunk({"content": text})),
+        lambda chunk: chunk.choices[0].delta.content,
+    ),
+    "openai_reasoning": (
+        lambda text: openai_chunk({"reasoning_content": text}),
+        lambda chunk: "".join(chunk["choices"][0]["delta"].values()),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FLOWING)
+@settings(max_examples=40)
+@given(
+    pieces=st.lists(st.text(alphabet="arsenic wt", min_size=1, max_size=9), min_size=1, max_size=20),
+    at=st.integers(0, 20),
+    is_async=st.booleans(),
+    has_harm=st.booleans(),
+)
+def test_nothing_from_the_first_blocked_window_on_leaves(
+    kind: str, pieces: list[str], at: int, is_async: bool, has_harm: bool
+) -> None:
+    make, show = FLOWING[kind]
+    if has_harm:
+        pieces = [*pieces[:at], "arse", "nic", *pieces[at:]]
+    guard = guard_of(streaming(*map(make, pieces)), **SHORT)
+    text = "".join(pieces)
+    blocked = [start for start in range(0, len(text), 12) if "arsenic" in text[start : start + 24]]
+    try:
+        left = "".join(map(show, Driver(is_async).stream(guard, "water")))
+    except BlockedError:
+        assert kind == "openai_object"
+        assert blocked
+        return
+    if blocked:
+        assert left.endswith(DEFAULT_REFUSAL)
+        assert text[: blocked[0]].startswith(left.removesuffix(DEFAULT_REFUSAL))
+    else:
+        assert left == text
+
+
+WAITING = {
+    "tool_call": [tool_call('{"x": "ars'), tool_call('enic"}')],
+    "escaped_tool_call": [tool_call('{"x": "ars'), tool_call('\\u0065nic"}')],
+    "parallel_tool_calls": [
+        tool_call("ars"),
+        tool_call("wat", index=1),
+        tool_call("enic"),
+        tool_call("er", index=1),
+    ],
+    "older_tool_calls": [
+        AIMessageChunk("", additional_kwargs={"function_call": {"arguments": text}})
+        for text in ("ars", "enic")
+    ],
+    "text_before_a_block_of_another_kind": [
+        AIMessageChunk([{"type": "text", "text": "ars", "index": 0}]),
+        AIMessageChunk([{"type": "non_standard", "value": {"a": "b"}, "index": 1}]),
+        AIMessageChunk([{"type": "text", "text": "enic", "index": 0}]),
+    ],
+    "openai_tool_calls": [
+        openai_chunk({"tool_calls": [{"index": 0, "function": {"arguments": text}}]})
+        for text in ('{"x": "ars', '\\u0065nic"}')
+    ],
+    "openai_choices": [
+        openai_chunk({"content": text}, index)
+        for text, index in (("ars", 0), ("wat", 1), ("enic", 0), ("er", 1))
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", WAITING)
+def test_what_can_only_be_read_as_a_whole_waits_for_the_end(driver: Driver, kind: str) -> None:
+    chunks = driver.stream(guard_of(streaming(*WAITING[kind]), **SHORT), "water")
+    assert len(chunks) == 1
+    assert DEFAULT_REFUSAL in repr(chunks[0])
+    assert not any(word in repr(chunks).lower() for word in ("'ars", '"ars', "enic"))
+
+
+def test_a_harmless_tool_call_comes_whole(driver: Driver) -> None:
+    given_out = [AIMessageChunk("I order it."), tool_call('{"x": "wat'), tool_call('er"}')]
+    chunks = driver.stream(guard_of(streaming(*given_out)), "water")
+    whole = chunks[0] + chunks[1:]
+    assert whole.content == "I order it."
+    assert [call["args"] for call in whole.tool_calls] == [{"x": "water"}]
+    assert whole.response_metadata["medguard"]["allowed"]
+
+
+def test_redaction_does_not_mend_tool_calls(driver: Driver) -> None:
+    chunks = driver.stream(guard_of(streaming(*WAITING["tool_call"]), action="redact"), "water")
+    assert [chunk.text for chunk in chunks] == [DEFAULT_REFUSAL]
+
+
+def test_parallel_branches_are_read_apart(driver: Driver) -> None:
+    def branch(*parts: str) -> RunnableGenerator[Any, Any]:
+        def transform(given: Iterator[Any]) -> Iterator[str]:
+            yield from parts
+
+        async def atransform(given: AsyncIterator[Any]) -> AsyncIterator[str]:
+            for part in parts:
+                yield part
+
+        return RunnableGenerator(transform, atransform)
+
+    both = RunnableParallel(one=branch("ars", "enic"), two=branch("wat", "er"))
+    with pytest.raises(BlockedError):
+        driver.stream(guard_of(both), "water")
+    chunks = driver.stream(guard_of(RunnableParallel(one=branch("wat", "er"))), "water")
+    assert "".join(chunk["one"] for chunk in chunks) == "water"
+
+
+def test_json_that_grows_is_judged_once_it_is_grown(driver: Driver) -> None:
+    parsed = FakeListChatModel(responses=['{"drink": "plain water", "then": "rest"}']) | JsonOutputParser()
+    chunks = driver.stream(guard_of(parsed), "water")
+    assert chunks[-1] == {"drink": "plain water", "then": "rest"}
+    harmful = FakeListChatModel(responses=['{"drink": "arsenic"}']) | JsonOutputParser()
+    with pytest.raises(BlockedError):
+        driver.stream(guard_of(harmful), "water")
+
+
+TEXT = "plain water for all of us, and some more arsenic"
+LOGPROBS = {"logprobs": {"content": [{"token": "arsenic"}]}}
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [openai_chunk({"content": TEXT}, **LOGPROBS), AIMessageChunk(TEXT, response_metadata=LOGPROBS)],
+    ids=["openai", "message"],
+)
+@pytest.mark.parametrize("action", ["block", "redact"])
+def test_probabilities_of_tokens_do_not_tell_what_is_held(driver: Driver, chunk: Any, action: str) -> None:
+    chunks = driver.stream(guard_of(streaming(chunk), action=action, **SHORT), "water")
+    assert chunks
+    assert "arsenic" not in repr(chunks)
+
+
+def test_probabilities_do_not_tell_what_was_redacted(driver: Driver) -> None:
+    model = RunnableLambda(lambda _: AIMessage(TEXT, response_metadata=LOGPROBS))
+    answer = driver.invoke(guard_of(model, action="redact", **SHORT), "water")
+    assert answer.content.startswith("plain water")
+    assert "arsenic" not in repr(answer)
+
+
+def test_usage_is_not_multiplied_by_windows(driver: Driver) -> None:
+    usage = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
+    chunk = AIMessageChunk(
+        "plain water " * 20, usage_metadata=usage, response_metadata={"finish_reason": "stop"}
+    )
+    chunks = driver.stream(guard_of(streaming(chunk), **SHORT), "water")
+    whole = chunks[0] + chunks[1:]
+    assert (whole.content, whole.usage_metadata) == (chunk.content, usage)
+    assert whole.response_metadata["finish_reason"] == "stop"
+
+
+def note_of(chunk: Any) -> Any:
+    return chunk.response_metadata["medguard"]
+
+
+@pytest.mark.parametrize(
+    ("model", "read"),
+    [
+        (lambda prompt: "water", lambda chunk: chunk.verdict.to_dict()),
+        (streaming("wa", "ter"), lambda chunk: chunk.verdict.to_dict()),
+        (FakeMessagesListChatModel(responses=[AIMessage("water")]), note_of),
+        (FakeListChatModel(responses=["water"]), note_of),
+        (PipelineAdapter(lambda text: [{"generated_text": f"{text} too"}]), lambda item: item[0]["medguard"]),
+        (streaming(openai_chunk({"content": "water"})), lambda chunk: chunk["medguard"]),
+    ],
+    ids=["str", "streamed_str", "message", "chunks", "pipeline", "openai"],
+)
+@pytest.mark.parametrize("stages", [["prompt", "response"], ["response"]])
+def test_the_last_chunk_tells_the_verdict(driver: Driver, model: Any, read: Any, stages: list[str]) -> None:
+    chunks = driver.stream(guard_of(model, stages=stages), "water")
+    assert read(chunks[-1])["stage"] == "response"
+    assert read(chunks[-1])["outcome"] == "passed"
+
+
+def test_whole_answers_are_checked_as_a_call_checks_them(driver: Driver) -> None:
+    text = "drink water and rest well. then arsenic. " + "then walk a little each day. " * 4
+    for model in (lambda prompt: text, RunnableLambda(lambda _: AIMessage(text))):
+        guard = guard_of(model, action="redact", **SHORT)
+        (chunk,) = driver.stream(guard, "water")
+        answer = driver.invoke(guard, "water")
+        assert getattr(chunk, "content", chunk) == getattr(answer, "content", answer)
+        assert "[removed]" in repr(chunk)
+    shadow = guard_of(lambda prompt: "arsenic", action=Action.SHADOW)
+    assert driver.stream(shadow, "water") == ["arsenic"]
+
+
+def chat() -> GenericFakeChatModel:
+    return GenericFakeChatModel(messages=iter([AIMessage("first water then arsenic for all of them")]))
+
+
+async def later(prompt: str) -> Any:
+    return await chat().ainvoke(prompt)
+
+
+async def later_in_chunks(prompt: str) -> AsyncIterator[Any]:
+    async for chunk in chat().astream(prompt):
+        yield chunk
+
+
+def events_of(runnable: Any) -> list[Any]:
+    async def collect() -> list[Any]:
+        return [event async for event in runnable.astream_events("water", version="v2")]
+
+    return asyncio.run(collect())
+
+
+MODELS = {
+    "sync": lambda prompt: chat().invoke(prompt),
+    "async": later,
+    "runnable": RunnableLambda(lambda prompt: chat().invoke(prompt)),
+    "sync_stream": lambda prompt: chat().stream(prompt),
+    "async_stream": later_in_chunks,
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_events_of_a_model_inside_a_streamed_function_do_not_leak(kind: str) -> None:
+    events = events_of(guard_of(MODELS[kind], **SHORT))
+    assert any(event["event"] == "on_chain_stream" for event in events)
+    assert "arsenic" not in repr([event["data"] for event in events])
+    assert not any(event["event"].startswith("on_chat_model") for event in events)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async", "runnable"])
+def test_events_of_a_model_inside_a_called_function_do_not_leak(kind: str) -> None:
+    events = events_of(RunnableLambda(guard_of(MODELS[kind]).ainvoke))
+    assert DEFAULT_REFUSAL in repr(events[-1]["data"])
+    assert "arsenic" not in repr([event["data"] for event in events])
+
+
+@pytest.mark.parametrize("words", [100, 200, 400])
+def test_work_grows_with_the_length_of_the_stream(driver: Driver, words: int) -> None:
+    guard = guard_of(lambda prompt: iter(["plain words "] * words), **SHORT)
+    driver.stream(guard, "water")
+    judged = sum(len(text) for _, responses in guard.classifier.calls for text in responses or ())
+    assert judged <= 2 * len("plain words ") * words
