@@ -7,13 +7,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
+from medguard.adapters.openai_chunks import openai_texts
 from medguard.decision import skipped, worst
 from medguard.holdback import HoldBack, Piece, StreamWindow
 from medguard.policy import Policy
 from medguard.serve.faults import GatewayError
 from medguard.serve.judging import Asked, note
 from medguard.serve.openai_api import MODEL_REFUSED, Call, Dialect
-from medguard.serve.wire import Path, replaced, text_of, texts_in
+from medguard.serve.wire import GAP, Path, replaced, text_of, texts_in
 from medguard.verdict import Stage, Verdict
 
 __all__ = ["StreamGuard", "Task", "guarded"]
@@ -32,6 +33,10 @@ class _Part:
     """Where the event keeps `text`, if it can be divided there."""
     finish: str | None
     """Why the choice ends here, if it does."""
+    waits: bool = False
+    """Whether the event says what can be read only with the events after it, such as a tool call."""
+    gathered: tuple[dict[str, Any], ...] = ()
+    """All events that waited, where this part stands for them."""
 
 
 @dataclass(slots=True)
@@ -39,6 +44,8 @@ class _Choice:
     hold: HoldBack[_Part]
     waiting: list[dict[str, Any]] = field(default_factory=list)
     """Events that wait for no verdict, since the policy checks no answers."""
+    gathered: list[dict[str, Any]] = field(default_factory=list)
+    """All events from the first that cannot be read alone; judged together at the end."""
     last: dict[str, Any] = field(default_factory=dict)
     """The latest event, whose names the gateway's own events bear."""
     verdict: Verdict | None = None
@@ -122,8 +129,11 @@ class StreamGuard:
             choice.has_begun, choice.last = True, part.event
             choice.finish = part.finish or choice.finish
             if self._checks:
-                windows = choice.hold.feed(part, part.text, is_divisible=part.path is not None)
-                tasks += [self._task(index, window) for window in windows]
+                if choice.gathered or part.waits:
+                    choice.gathered.append(part.event)
+                else:
+                    windows = choice.hold.feed(part, part.text, is_divisible=part.path is not None)
+                    tasks += [self._task(index, window) for window in windows]
                 if part.finish is not None:
                     tasks += self._finish(index)
             else:
@@ -152,7 +162,7 @@ class StreamGuard:
             choice.verdict = verdict if choice.verdict is None else worst([choice.verdict, verdict])
             for piece in choice.hold.settle(task.window, verdict):
                 choice.has_shown = choice.has_shown or bool(piece.text)
-                sent[task.choice].append(self._event(task.choice, piece))
+                sent[task.choice] += self._events(task.choice, piece)
             if choice.hold.blocked:
                 sent[task.choice] += self._refusal(task.choice, verdict)
         for index, choice in enumerate(self._choices):
@@ -164,19 +174,24 @@ class StreamGuard:
         return Task(index, self._asked.texts[self._call.prompt_of(index)], window)
 
     def _finish(self, index: int) -> list[Task]:
-        self._choices[index].is_ended = True
-        return [self._task(index, window) for window in self._choices[index].hold.finish()]
+        choice = self._choices[index]
+        choice.is_ended = True
+        windows: list[StreamWindow] = []
+        if choice.gathered:
+            text = GAP.join(openai_texts(choice.gathered))
+            part = _Part(choice.last, text, None, None, gathered=tuple(choice.gathered))
+            windows = choice.hold.feed(part, text, is_divisible=False)
+        return [self._task(index, window) for window in (*windows, *choice.hold.finish())]
 
-    def _event(self, index: int, piece: Piece[_Part]) -> dict[str, Any]:
+    def _events(self, index: int, piece: Piece[_Part]) -> list[dict[str, Any]]:
         part = piece.chunk
         if piece.whole:
-            return part.event
+            return list(part.gathered) or [part.event]
         if part.path is None:
-            return self._dialect.chunk(part.event, index, piece.text, None)
+            return [self._dialect.chunk(part.event, index, piece.text, None)]
         # Log-probabilities would tell the rest of the text.
         event = replaced(part.event, ("choices", 0, "logprobs"), None)
-        changed: dict[str, Any] = replaced(event, part.path, piece.text)
-        return changed
+        return [replaced(event, part.path, piece.text)]
 
     def _refusal(self, index: int, verdict: Verdict) -> list[dict[str, Any]]:
         choice = self._choices[index]
@@ -255,7 +270,8 @@ def _part(event: dict[str, Any], choice: dict[str, Any]) -> _Part:
     if not isinstance(finish, str | None):
         raise ValueError("the reason for which a choice ends is no name")  # noqa: TRY004 - as above
     found = list(texts_in({key: item for key, item in choice.items() if key != "logprobs"}))
-    # A tool call, or a text that ends its choice, leaves as a whole once all of it may.
-    is_divisible = len(found) == 1 and found[0][0] in _TEXT_PATHS and finish is None
+    # A text that ends its choice leaves as a whole once all of it may.
+    waits = bool(found) and not (len(found) == 1 and found[0][0] in _TEXT_PATHS)
+    is_divisible = len(found) == 1 and not waits and finish is None
     path = ("choices", 0, *found[0][0]) if is_divisible else None
-    return _Part(event, "".join(text for _, text in found), path, finish)
+    return _Part(event, "".join(text for _, text in found), path, finish, waits)

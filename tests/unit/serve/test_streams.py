@@ -162,3 +162,26 @@ def test_every_window_is_judged_once() -> None:
 
     asyncio.run(drive())
     assert seen == list(range(0, 491, STRIDE))
+
+
+def call_of(arguments: str, index: int = 0) -> dict[str, Any]:
+    call = {"index": index, "id": f"call_{index}", "type": "function", "function": {"arguments": arguments}}
+    return event({"tool_calls": [call]})
+
+
+def test_escapes_in_tool_calls_and_calls_side_by_side_are_read_whole() -> None:
+    end = event({})
+    end["choices"][0]["finish_reason"] = "tool_calls"
+    escaped = sent([call_of('{"x": "b'), call_of("\\u0061"), call_of('d"}'), end])
+    beside = sent([call_of('{"x": "b'), call_of('{"y": ', 1), call_of('ad"}'), call_of("1}", 1), end])
+    for events in (escaped, beside):
+        assert content(events) == "No."
+        assert not any(choice["delta"].get("tool_calls") for item in events for choice in item["choices"])
+    harmless = [call_of('{"x": "go'), call_of('od"}'), end]
+    arguments = [
+        call["function"]["arguments"]
+        for item in sent(harmless)
+        for choice in item["choices"]
+        for call in choice["delta"].get("tool_calls") or ()
+    ]
+    assert "".join(arguments) == '{"x": "good"}'
