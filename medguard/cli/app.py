@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import medguard
+from medguard.cli.bench import bench_app
 from medguard.cli.calibrate import calibrate
 from medguard.cli.check import check
 from medguard.cli.demo import demo
@@ -34,6 +35,7 @@ app.command()(calibrate)
 app.command()(demo)
 app.command()(serve)
 app.add_typer(policy_app, name="policy")
+app.add_typer(bench_app, name="bench")
 
 
 @app.callback(invoke_without_command=True)
@@ -80,7 +82,7 @@ def _usage_error(error: Exception) -> str:
         return "no such option; a text that begins with a dash goes after a lone --"
     if option is None and getattr(error, "param", None) is None:
         return (
-            "expected calibrate, check, demo, explain, policy, scan or serve with its own arguments: "
+            "expected bench, calibrate, check, demo, explain, policy, scan or serve with its own arguments: "
             "try 'medguard --help'"
         )
     message: str = error.format_message()  # type: ignore[attr-defined]

@@ -1,0 +1,1 @@
+"""Offline benchmarking: models answer suites of requests, judges score the answers, guards stand between."""
