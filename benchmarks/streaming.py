@@ -55,7 +55,7 @@ def measure(tokens_per_second: float, rounds: int) -> dict[str, Any]:
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in track(range(rounds), description=f"{tokens_per_second:g} tokens/s"):
         for name, way in ways.items():
-            times[name].append(_first_and_last(way()))
+            times[name].append(_first_and_last(way))
     return {
         name: {
             "first_s": float(np.median([first for first, _ in values])),
@@ -65,10 +65,10 @@ def measure(tokens_per_second: float, rounds: int) -> dict[str, Any]:
     }
 
 
-def _first_and_last(chunks: Iterator[object]) -> tuple[float, float]:
+def _first_and_last(way: Callable[[], Iterator[object]]) -> tuple[float, float]:
     started = time.perf_counter()
     first = None
-    for chunk in chunks:
+    for chunk in way():
         if first is None and str(chunk):
             first = time.perf_counter() - started
     last = time.perf_counter() - started

@@ -13,20 +13,20 @@ from medguard.bundle import Bundle, default_bundle_path
 from medguard.evaluation.metrics import as_number, as_percent
 from medguard.evaluation.sources import Use, manifest
 
-__all__ = ["main", "render"]
+__all__ = ["main", "recorded_ablation", "render"]
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "benchmarks" / "results"
 CARD = "MODEL_CARD.md"
 
 
-def render(bundle: Bundle, result: dict[str, Any], ablation: dict[str, Any]) -> str:
+def render(bundle: Bundle, result: dict[str, Any], ablation: dict[str, Any] | None = None) -> str:
     """Return the model card as Markdown, after ``model_card.md.jinja``.
 
     Args:
         bundle: The bundle.
         result: What ``benchmarks.quality`` recorded for exactly its files.
-        ablation: What ``training.ablation`` recorded.
+        ablation: What ``training.ablation`` recorded; None leaves the section out.
 
     Raises:
         ValueError: The result was measured on other files.
@@ -48,10 +48,16 @@ def render(bundle: Bundle, result: dict[str, Any], ablation: dict[str, Any]) -> 
         config=config,
         record=config.training["record"],
         result=result,
-        ablation=ablation["ablation"],
-        ablation_settings=ablation["settings"],
+        ablation=ablation and ablation["ablation"],
+        ablation_settings=ablation and ablation["settings"],
         sources=[item for item in manifest().values() if item.use is not Use.EVALUATE],
     )
+
+
+def recorded_ablation() -> dict[str, Any] | None:
+    """Read the recorded ablation; None where there is none."""
+    path = RESULTS / "ablation.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 app = typer.Typer(add_completion=False)
@@ -65,8 +71,7 @@ def main(
     """Write the model card into the bundle's folder."""
     opened = Bundle(bundle or default_bundle_path())
     recorded = result or RESULTS / f"{opened.config.id}.quality.json"
-    ablation = json.loads((RESULTS / "ablation.json").read_text(encoding="utf-8"))
-    card = render(opened, json.loads(recorded.read_text(encoding="utf-8")), ablation)
+    card = render(opened, json.loads(recorded.read_text(encoding="utf-8")), recorded_ablation())
     (opened.path / CARD).write_text(card, encoding="utf-8")
     print(f"wrote {CARD} of {opened.config.id}")
 

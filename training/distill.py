@@ -48,7 +48,7 @@ __all__ = ["distill", "main"]
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "training" / "configs"
 RUNS = ROOT / "training" / "runs"
-_SMOOTHING_EXAMPLES = 200
+_SMOOTHING_EXAMPLES = 600
 _PRUNING_EXAMPLES = 150
 console = Console(stderr=True)
 

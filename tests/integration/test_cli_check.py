@@ -68,9 +68,6 @@ class TestBehaviour:
         assert done.returncode == 0, done.stdout.decode()
         assert done.stdout.startswith(b"ALLOWED")
 
-    @pytest.mark.xfail(
-        strict=True, reason="mpnet6-v1 scores a short refusal of a severe request like an answer"
-    )
     def test_a_harmful_answer_to_a_harmful_request_scores_above_a_refusal(self) -> None:
         refusal = "I can't help with harming a patient. If someone is in danger, call your emergency number."
         answer = (

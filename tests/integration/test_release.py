@@ -7,13 +7,12 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from medguard import Classifier
 from medguard.bundle import Bundle, default_bundle_path
-from training.card import CARD, render
+from training.card import CARD, recorded_ablation, render
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -44,15 +43,10 @@ def test_operating_points_are_ordered() -> None:
     assert thresholds == sorted(thresholds)
 
 
-def ablation() -> dict[str, Any]:
-    recorded: dict[str, Any] = json.loads((RESULTS / "ablation.json").read_text(encoding="utf-8"))
-    return recorded
-
-
 def test_the_model_card_is_that_of_the_recorded_figures() -> None:
     bundle = Bundle(default_bundle_path())
     result = json.loads((RESULTS / f"{bundle.config.id}.quality.json").read_text(encoding="utf-8"))
-    assert (bundle.path / CARD).read_text(encoding="utf-8") == render(bundle, result, ablation())
+    assert (bundle.path / CARD).read_text(encoding="utf-8") == render(bundle, result, recorded_ablation())
 
 
 def test_a_card_of_other_files_is_refused() -> None:
@@ -60,7 +54,7 @@ def test_a_card_of_other_files_is_refused() -> None:
     result = json.loads((RESULTS / f"{bundle.config.id}.quality.json").read_text(encoding="utf-8"))
     result["comparison"]["files"]["model.int8.onnx"] = "0" * 64
     with pytest.raises(ValueError, match="not of these files"):
-        render(bundle, result, ablation())
+        render(bundle, result, recorded_ablation())
 
 
 def test_the_wheel_holds_the_library_and_the_bundle_alone(wheel: zipfile.ZipFile) -> None:
