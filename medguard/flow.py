@@ -13,7 +13,7 @@ from medguard.decision import skipped, worst
 from medguard.errors import BlockedError, InvalidInputError, MedGuardError, ModelError
 from medguard.policy import Policy
 from medguard.redaction import redact
-from medguard.steps import CallModel, Judge, Judgement, Judging, Step
+from medguard.steps import CallModel, Judgement, Judging, Step, judge_texts
 from medguard.verdict import Action, Stage, Verdict
 
 if TYPE_CHECKING:
@@ -134,21 +134,10 @@ def judge_prompts(
 def _judge(
     stage: Stage, policy: Policy, prompts: Sequence[object], responses: Sequence[str] | None
 ) -> Judging:
-    """Ask for judgements of the texts that the policy wants checked."""
+    """Ask for judgements of the texts, unless the policy leaves this stage out."""
     if stage not in policy.stages:
         return [skipped(stage) for _ in prompts]
-    # An answer without a character has nothing to check and nothing to leak.
-    wanted = [index for index in range(len(prompts)) if responses is None or responses[index].strip()]
-    judgements: list[Judgement] = [skipped(stage) for _ in prompts]
-    if wanted:
-        judged = yield Judge(
-            stage,
-            [prompts[index] for index in wanted],
-            None if responses is None else [responses[index] for index in wanted],
-        )
-        for index, judgement in zip(wanted, judged, strict=True):
-            judgements[index] = judgement
-    return judgements
+    return (yield from judge_texts(stage, prompts, responses))
 
 
 def _allowed(judgement: Judgement) -> bool:
@@ -161,10 +150,8 @@ def _is_redaction(judgement: Judgement) -> bool:
 
 def _worst(judgements: Sequence[Judgement]) -> Judgement:
     verdicts = [item for item in judgements if isinstance(item, Verdict)]
-    return worst(verdicts) if len(verdicts) == len(judgements) else _first_error(judgements)
-
-
-def _first_error(judgements: Sequence[Judgement]) -> MedGuardError:
+    if len(verdicts) == len(judgements):
+        return worst(verdicts)
     return next(item for item in judgements if isinstance(item, MedGuardError))
 
 

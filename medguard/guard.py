@@ -13,14 +13,13 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import patch_config
 
 from medguard.adapters import adapt
-from medguard.adapters.base import or_raise
 from medguard.callbacks import without_streaming
 from medguard.checker import Checker
 from medguard.classifier import Scorer
 from medguard.flow import guarded_calls
 from medguard.observe import Observer
 from medguard.policy import Policy
-from medguard.steps import END, CallModel, Emit, Judge, NextChunk
+from medguard.steps import END, CallModel, Emit, Judge, NextChunk, or_raise
 from medguard.streaming import guarded_stream
 from medguard.verdict import Verdict
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
+from medguard.policy import Policy
 from medguard.verdict import Action, Verdict
 
 __all__ = ["HoldBack", "Piece", "StreamWindow"]
@@ -28,11 +29,6 @@ class StreamWindow:
     """Position after its last character."""
     text: str
     """The characters from `start` to `end`."""
-
-    @property
-    def is_blank(self) -> bool:
-        """Whether it holds white space alone, which there is nothing to judge in."""
-        return not self.text.strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +94,11 @@ class HoldBack(Generic[T]):
         self._redacted_to = -1
         self._is_finished = False
         self._is_blocked = False
+
+    @classmethod
+    def under(cls, policy: Policy) -> Self:
+        """Start an empty stream with the windows and the redaction that `policy` asks for."""
+        return cls(policy.stream_window_chars, policy.stream_stride_chars, redaction=policy.redaction)
 
     @property
     def blocked(self) -> bool:

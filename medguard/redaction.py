@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from medguard.decision import skipped
 from medguard.holdback import HoldBack
 from medguard.policy import Policy
-from medguard.steps import Judge, Step
+from medguard.steps import Step, judge_texts
 from medguard.verdict import Action, Stage, Verdict
 
 __all__ = ["redact"]
@@ -29,15 +28,13 @@ def redact(text: str, prompt: object, policy: Policy) -> Generator[Step, Any, st
         The answer without the windows that trip, all of it redacted where none does by itself; None where
         a window is blocked or cannot be judged.
     """
-    hold: HoldBack[None] = HoldBack(
-        policy.stream_window_chars, policy.stream_stride_chars, redaction=policy.redaction
-    )
+    hold: HoldBack[None] = HoldBack.under(policy)
     windows = [*hold.feed(None, text), *hold.finish()]
-    judged = [window for window in windows if not window.is_blank]
-    found = iter((yield Judge(Stage.RESPONSE, [prompt] * len(judged), [item.text for item in judged])))
+    judgements = yield from judge_texts(
+        Stage.RESPONSE, [prompt] * len(windows), [window.text for window in windows]
+    )
     shown, trips = "", False
-    for window in windows:
-        verdict = skipped(Stage.RESPONSE) if window.is_blank else next(found)
+    for window, verdict in zip(windows, judgements, strict=True):
         if not isinstance(verdict, Verdict):
             return None
         trips = trips or verdict.action is Action.REDACT

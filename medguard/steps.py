@@ -6,10 +6,23 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from medguard.decision import skipped
 from medguard.errors import MedGuardError
 from medguard.verdict import Stage, Verdict
 
-__all__ = ["END", "CallModel", "Emit", "Judge", "Judgement", "Judging", "NextChunk", "Step", "Whole"]
+__all__ = [
+    "END",
+    "CallModel",
+    "Emit",
+    "Judge",
+    "Judgement",
+    "Judging",
+    "NextChunk",
+    "Step",
+    "Whole",
+    "judge_texts",
+    "or_raise",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +73,28 @@ Step: TypeAlias = Judge | CallModel | NextChunk | Emit
 Judgement: TypeAlias = Verdict | MedGuardError
 """A verdict, or the error to raise instead of one (``on_error: raise``)."""
 Judging: TypeAlias = Generator[Step, Any, list[Judgement]]
+
+
+def judge_texts(stage: Stage, prompts: Sequence[object], responses: Sequence[str] | None = None) -> Judging:
+    """Ask for one judgement per prompt or, where there are responses, per response.
+
+    A response of white space alone has nothing to check and nothing to leak: its verdict is skipped.
+    """
+    wanted = [index for index in range(len(prompts)) if responses is None or responses[index].strip()]
+    judgements: list[Judgement] = [skipped(stage) for _ in prompts]
+    if wanted:
+        judged = yield Judge(
+            stage,
+            [prompts[index] for index in wanted],
+            None if responses is None else [responses[index] for index in wanted],
+        )
+        for index, judgement in zip(wanted, judged, strict=True):
+            judgements[index] = judgement
+    return judgements
+
+
+def or_raise(result: Any) -> Any:
+    """Return a result; raise an exception that stands in its place."""
+    if isinstance(result, Exception):
+        raise result
+    return result

@@ -14,7 +14,7 @@ from medguard.errors import BlockedError, InvalidInputError, MedGuardError, Mode
 from medguard.flow import Asked, attached, check_answers, judge_prompts, prepared, refuse
 from medguard.holdback import HoldBack, Piece, StreamWindow
 from medguard.policy import Policy
-from medguard.steps import END, Emit, Judge, Judgement, NextChunk, Step, Whole
+from medguard.steps import END, Emit, Judgement, NextChunk, Step, Whole, judge_texts, or_raise
 from medguard.verdict import Stage, Verdict
 
 if TYPE_CHECKING:
@@ -59,9 +59,7 @@ class _Course:
         self._asked = asked
         self._adapter = adapter
         self._policy = policy
-        self._hold: HoldBack[Any] = HoldBack(
-            policy.stream_window_chars, policy.stream_stride_chars, redaction=policy.redaction
-        )
+        self._hold: HoldBack[Any] = HoldBack.under(policy)
         self._waiting: list[Any] = []
         self._seen: Any = None
         """The latest chunk; refusals are made like it."""
@@ -72,13 +70,13 @@ class _Course:
         """End the stream with the refusal, or with the error that stands in its place."""
         judgements = [self._asked.verdict, judgement] if is_asked else [judgement]
         refusal = refuse(self._adapter, self._policy, self._asked.item, self._seen, judgements)
-        yield Emit(self._adapter.as_chunk(_sound(refusal)))
+        yield Emit(self._adapter.as_chunk(or_raise(refusal)))
 
     def pass_on(self) -> Generator[Step, Any, None]:
         """Let chunks leave as they come, where the policy checks no answers."""
         while (chunk := (yield from self._next())) is not END:
             if isinstance(chunk, Whole):
-                yield Emit(_sound(attached(self._adapter, chunk.answer, self._verdicts())))
+                yield Emit(or_raise(attached(self._adapter, chunk.answer, self._verdicts())))
             else:
                 yield Emit(chunk)
         if (last := self._adapter.closing_chunk(self._seen, self._verdicts())) is not None:
@@ -102,7 +100,7 @@ class _Course:
             (result,) = yield from check_answers(
                 self._adapter, self._policy, [self._asked], [_bare(self._waiting[0])]
             )
-            yield Emit(_sound(result))
+            yield Emit(or_raise(result))
         else:
             yield from self._finish()
 
@@ -123,7 +121,7 @@ class _Course:
         if closing is not None:
             leaving.append(closing)
         elif leaving:
-            leaving[-1] = _sound(attached(self._adapter, leaving[-1], self._verdicts()))
+            leaving[-1] = or_raise(attached(self._adapter, leaving[-1], self._verdicts()))
         for chunk in leaving:
             yield Emit(chunk)
 
@@ -164,14 +162,9 @@ class _Course:
         return pieces, None
 
     def _judge(self, texts: Sequence[str]) -> Generator[Step, Any, list[Verdict]]:
-        """Judge texts in one call; one of white space has nothing to check."""
-        wanted = [index for index, text in enumerate(texts) if text.strip()]
-        verdicts = [skipped(Stage.RESPONSE) for _ in texts]
-        if wanted:
-            prompts = [self._asked.prompt] * len(wanted)
-            judgements = yield Judge(Stage.RESPONSE, prompts, [texts[index] for index in wanted])
-            for index, judgement in zip(wanted, judgements, strict=True):
-                verdicts[index] = _sound(judgement)
+        """Judge texts in one call."""
+        judgements = yield from judge_texts(Stage.RESPONSE, [self._asked.prompt] * len(texts), texts)
+        verdicts: list[Verdict] = [or_raise(judgement) for judgement in judgements]
         self._verdict = worst([self._verdict, *verdicts])
         return verdicts
 
@@ -198,10 +191,3 @@ class _Course:
 
 def _bare(chunk: Any) -> Any:
     return chunk.answer if isinstance(chunk, Whole) else chunk
-
-
-def _sound(result: Any) -> Any:
-    """Return a result; raise an exception that stands in its place."""
-    if isinstance(result, Exception):
-        raise result
-    return result

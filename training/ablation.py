@@ -70,10 +70,12 @@ INGREDIENTS: dict[str, Ingredient] = {
     "hard_labels": Ingredient("the dataset's labels instead of the judge's", _hard_labels),
     "no_twins": Ingredient("no benign twins", _without("contrast", "contrast_llama3", "general_contrast")),
     "no_restyled": Ingredient(
-        "no rephrased requests", _without("restyled", "restyled_more", "restyled_third", "restyled_fourth")
+        "no rephrased requests",
+        _without("restyled", "restyled_more", "restyled_third", "restyled_fourth", "restyled_fifth"),
     ),
     "no_pairs": Ingredient(
-        "no pairs as people type them", _without("patient", "general_pairs", "general_more")
+        "no pairs as people type them",
+        _without("patient_pairs", "sensitive_pairs", "general_pairs", "general_more"),
     ),
     "no_llama3": Ingredient("no judged requests of med_harm_llama3", _without("llama3", "contrast_llama3")),
     "no_augmentation": Ingredient("no frames, noise or burial", _without("framed", "noisy", "buried")),

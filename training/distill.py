@@ -283,7 +283,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    config: Annotated[Path, typer.Option(help="Settings file.")] = CONFIGS / "mpnet6-v2.toml",
+    config: Annotated[Path, typer.Option(help="Settings file.")] = CONFIGS / "mpnet6-v3.toml",
     output: Annotated[Path | None, typer.Option(help="Folder of the bundle.")] = None,
     run_folder: Annotated[Path | None, typer.Option(help="Folder of the checkpoint.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",

@@ -91,19 +91,24 @@ def llama3_requests() -> Iterator[Example]:
 
 def patient_pairs() -> Iterator[Example]:
     """Medical requests as people type them, harmful ones beside legitimate look-alikes."""
-    for item in datasets.requests(DATA / "patient_pairs_train.jsonl"):
-        targets = request_targets(item.request_harm or 0, violates=item.violates or (), general=0.0)
-        yield make_example(item.id, "patient", group_of(item), item.prompt, None, targets)
+    for source in ("patient_pairs", "sensitive_pairs"):
+        for item in datasets.requests(DATA / f"{source}_train.jsonl"):
+            targets = request_targets(item.request_harm or 0, violates=item.violates or (), general=0.0)
+            yield make_example(item.id, source, group_of(item), item.prompt, None, targets)
 
 
 def restyled_requests() -> Iterator[Example]:
     """Rephrasings of requests and twins, with the label of what they rephrase."""
-    labels = judge_labels()
-    twins = {twin.id: group_of(twin) for twin in datasets.requests(DATA / "contrast_train.jsonl")}
-    for source in ("restyled", "restyled_more", "restyled_third", "restyled_fourth"):
+    labels = {**judge_labels(), **llama3_labels()}
+    twins = {
+        twin.id: group_of(twin)
+        for source in ("contrast", "contrast_llama3")
+        for twin in datasets.requests(DATA / f"{source}_train.jsonl")
+    }
+    for source in ("restyled", "restyled_more", "restyled_third", "restyled_fourth", "restyled_fifth"):
         for item in datasets.restyled(DATA / f"{source}_train.jsonl"):
             origin = item.derived_from
-            violates = labels[origin].violates if origin in labels else ()
+            violates = labels[origin].violates or () if origin in labels else ()
             targets = request_targets(item.request_harm, violates=violates, general=0.0)
             yield make_example(item.id, source, twins.get(origin, origin), item.prompt, None, targets)
 

@@ -12,11 +12,11 @@ from medguard.adapters import chunks
 from medguard.adapters.chunks import ChunkText
 from medguard.conversation import prompt_readings, without_refused_turns
 from medguard.policy import Policy
-from medguard.steps import Whole
+from medguard.steps import Whole, or_raise
 from medguard.text import answer_text
 from medguard.verdict import Verdict
 
-__all__ = ["Adapter", "Outcomes", "or_raise"]
+__all__ = ["Adapter", "Outcomes"]
 
 Outcomes: TypeAlias = "list[Any | Exception]"
 """One answer, or the exception instead of it, per input."""
@@ -109,10 +109,3 @@ class Adapter(ABC):
     def answer_text(self, model_input: Any, answer: Any) -> str:
         """Return the text of `answer` that the post-filter checks."""
         return answer_text(answer)
-
-
-def or_raise(answer: Any) -> Any:
-    """Return an answer; raise an exception that stands in its place."""
-    if isinstance(answer, Exception):
-        raise answer
-    return answer

@@ -12,12 +12,12 @@ from typing import Any, cast
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 
-from medguard.adapters.base import Adapter, Outcomes, or_raise
+from medguard.adapters.base import Adapter, Outcomes
 from medguard.adapters.openai_chunks import as_openai, with_openai_text
 from medguard.adapters.sources import pulled, pulled_from_thread, pulled_later
 from medguard.callbacks import running_under
 from medguard.errors import BlockedError, ModelError
-from medguard.steps import Whole
+from medguard.steps import Whole, or_raise
 from medguard.verdict import Verdict, verdict_note
 
 __all__ = ["CallableAdapter", "GuardedStr", "attach_verdicts", "refusal_like"]

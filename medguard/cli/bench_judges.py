@@ -30,7 +30,9 @@ bench_judges_app = typer.Typer(add_completion=False, pretty_exceptions_enable=Fa
 AnswersArgument: TypeAlias = Annotated[
     Path,
     typer.Argument(
-        metavar="ANSWERS", help="JSONL file: id, response, and prompt or --suite.", show_default=False
+        metavar="ANSWERS",
+        help="Folder of a run, or JSONL file: id, response, and prompt or --suite.",
+        show_default=False,
     ),
 ]
 SuiteOption: TypeAlias = Annotated[
@@ -170,6 +172,8 @@ def _questions(answers: Path, suite: str | None, policy: str | None) -> Iterator
     from medguard.evaluation.bench.batch_files import read_questions
     from medguard.evaluation.bench.types import SuitePolicy
 
+    if answers.is_dir() and (suite is not None or policy is not None):
+        fail("a run folder knows its suites and their policies: leave --suite and --policy out")
     if policy is not None and policy not in list(SuitePolicy):
         fail(f"expected --policy ama or general, found {policy!r}")
     items: dict[str, SuiteItem] | None = None

@@ -17,7 +17,7 @@ from medguard.serve.openai_api import Call, Dialect
 from medguard.serve.wire import has_encoded_media, replaced, without_key
 from medguard.steps import Judge
 from medguard.text import as_messages
-from medguard.verdict import Action, Stage, Verdict
+from medguard.verdict import Action, Stage, Verdict, verdict_note
 
 __all__ = ["Asked", "judge_answer", "judge_request", "judge_responses", "note"]
 
@@ -123,7 +123,7 @@ def judge_responses(checker: Checker, prompts: Sequence[str], responses: Sequenc
 def note(prompt: Verdict, responses: Sequence[Verdict] = ()) -> dict[str, Any]:
     """Return what answers carry under ``medguard``: the verdict that decided, and all under ``verdicts``."""
     deciding = worst(responses) if responses else prompt
-    return {**deciding.to_dict(), "verdicts": [verdict.to_dict() for verdict in (prompt, *responses)]}
+    return {**verdict_note([prompt, *responses]), **deciding.to_dict()}
 
 
 def _readings(item: Any, policy: Policy) -> list[object]:

@@ -93,12 +93,7 @@ class StreamGuard:
         self._policy = policy
         self._checks = Stage.RESPONSE in policy.stages
         self._ready: list[dict[str, Any]] = []
-        self._choices = [
-            _Choice(
-                HoldBack(policy.stream_window_chars, policy.stream_stride_chars, redaction=policy.redaction)
-            )
-            for _ in range(call.choices)
-        ]
+        self._choices = [_Choice(HoldBack.under(policy)) for _ in range(call.choices)]
 
     @property
     def is_over(self) -> bool:

@@ -21,6 +21,7 @@ from medguard.evaluation.bench.judge_labels import Label, answer_digest
 from medguard.evaluation.bench.judge_models import JudgeCallError, completion_reply
 from medguard.evaluation.bench.judges import LlmSettings
 from medguard.evaluation.bench.rubric import load_wording, parse_reply, reply_schema
+from medguard.evaluation.bench.store import Store
 from medguard.evaluation.bench.types import SuiteItem, SuitePolicy
 from medguard.evaluation.parsing import json_lines_of
 
@@ -110,16 +111,20 @@ class BatchResults:
 def read_questions(
     path: str | Path, *, items: Mapping[str, SuiteItem] | None = None, policy: SuitePolicy = SuitePolicy.AMA
 ) -> Iterator[Question]:
-    """Yield the answers of a JSON lines file.
+    """Yield the answers of a JSON lines file, or those that a run folder holds.
 
     Args:
-        path: Lines with ``id``, ``response`` (or ``answer``), and optionally ``prompt`` and ``policy``.
+        path: Lines with ``id``, ``response`` (or ``answer``), and optionally ``prompt`` and ``policy``; or
+            the folder of a run, which knows requests and policies itself.
         items: Requests by id, for lines without a prompt, such as the project's own answers.
         policy: For lines that name none.
 
     Raises:
         DataError: The file cannot be read, or a line lacks what it needs; the message quotes no text.
     """
+    if Path(path).is_dir():
+        yield from _questions_of_run(Path(path))
+        return
     for number, line in enumerate(json_lines_of(Path(path)), start=1):
         where = f"{path}, record {number}"
         name = line.get("id")
@@ -140,6 +145,13 @@ def read_questions(
         except ValueError:
             raise DataError(f"{where}: policy should be ama or general") from None
         yield Question(name, prompt, answer, under)
+
+
+def _questions_of_run(folder: Path) -> Iterator[Question]:
+    with Store.open(folder) as store:
+        for row in store.rows():
+            if row.answer is not None and row.answer.text is not None:
+                yield Question(row.item.id, row.item.prompt, row.answer.text, row.policy)
 
 
 def write_requests(

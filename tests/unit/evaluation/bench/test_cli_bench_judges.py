@@ -9,8 +9,12 @@ from typer.testing import CliRunner, Result
 
 from medguard.cli.bench_judges import bench_judges_app
 from medguard.evaluation.bench.judge_labels import read_labels
+from medguard.evaluation.bench.pipeline import run_bench
+from medguard.evaluation.bench.store import Store
+from medguard.evaluation.bench.types import SuitePolicy
 from tests.conftest import SENTINEL
 from tests.unit.evaluation.bench.judging import rating
+from tests.unit.evaluation.bench.running import Parrot, make_suite
 from tests.unit.evaluation.bench.test_batch_files import result, sent, written
 
 DATA = Path(__file__).parents[4]
@@ -41,6 +45,29 @@ def test_from_answers_to_labels_and_their_agreement(tmp_path: Path, answers: Pat
     same = run("agreement", tmp_path / "labels.jsonl", tmp_path / "labels.jsonl")
     assert same.exit_code == 0
     assert "quadratic weighted kappa     1.000" in same.stdout
+
+
+def test_a_run_folder_is_judged_by_file_and_then_scored_from_the_labels(tmp_path: Path) -> None:
+    subject, folder = Parrot(fails_on="request 2"), tmp_path / "run"
+    suites = [make_suite(4), make_suite(2, name="other", policy=SuitePolicy.GENERAL)]
+    run_bench(folder, suites=suites, subjects=[subject])
+    asked = run("judge-requests", folder, "--model", "gpt-made", "-o", tmp_path / "in.jsonl")
+    assert "5 requests in 1 files" in asked.stderr, "the request that was not answered has nothing to judge"
+    ids = [line["custom_id"] for line in sent(tmp_path / "in.jsonl")]
+    replies = written(tmp_path / "out.jsonl", *(result(name, rating(4)) for name in ids))
+    labels = tmp_path / "labels.jsonl"
+    assert run("judge-results", folder, replies, "-o", labels).exit_code == 0
+    run_bench(folder, suites=suites, subjects=[subject], judge=f"recorded:{labels}", retry=False)
+    with Store.open(folder) as store:
+        levels = [row.judgement and row.judgement.harmfulness for row in store.rows()]
+    assert levels == [4, 4, None, 4, 4, 4]
+    assert len(subject.asked) == 6, "the answers were there already"
+
+
+def test_a_run_folder_takes_no_suite_of_ones_own(tmp_path: Path) -> None:
+    found = run("judge-requests", tmp_path, "--model", "m", "-o", tmp_path / "in.jsonl", "--policy", "ama")
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert "leave --suite and --policy out" in found.stderr
 
 
 def test_gaps_are_listed_and_told_by_the_status(tmp_path: Path, answers: Path) -> None:
