@@ -269,15 +269,15 @@ def chat_model(name: str, *, temperature: float | None = 0.0) -> BaseChatModel:
     try:
         from langchain.chat_models import init_chat_model
     except ImportError as error:
-        raise ProviderError(f"the judge {name} needs langchain: pip install 'medguard[agents]'") from error
+        raise ProviderError(f"{name} needs langchain: pip install 'medguard[agents]'") from error
     settings: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
     try:
         model: BaseChatModel = init_chat_model(name, **settings)
     except ImportError as error:
-        raise ProviderError(f"the judge {name} needs its provider's package: {error}") from error
+        raise ProviderError(f"{name} needs its provider's package: {error}") from error
     except Exception as error:
         raise ProviderError(
-            f"the judge {name} cannot be made ({type(error).__name__}): expected PROVIDER:MODEL of a "
+            f"{name} cannot be made ({type(error).__name__}): expected PROVIDER:MODEL of a "
             "provider that langchain knows, with its key in the environment"
         ) from error
     return model

@@ -6,17 +6,26 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 from medguard.errors import DataError, InvalidInputError, MedGuardError, ProviderError
+from medguard.evaluation.bench.judge_models import (
+    JudgeCallError,
+    chat_model,
+    completion_reply,
+    split_url_spec,
+)
 from medguard.evaluation.bench.types import Answer, Subject
 from medguard.evaluation.parsing import json_lines_of
 
 __all__ = ["ChatSubject", "PipelineSubject", "RecordedSubject", "UrlSubject", "load_subject"]
 
 _NEW_TOKENS: Final = 128
+_AT_ONCE: Final = 8
+"""Requests under way at a URL."""
 _KEY: Final = "MEDGUARD_SUBJECT_KEY"
 
 
@@ -41,7 +50,7 @@ def load_subject(spec: str) -> Subject:
     if kind == "transformers" and rest:
         return PipelineSubject(f"transformers:{rest}", lambda: _transformers(rest))
     if kind and rest:
-        return ChatSubject(spec, lambda: _chat_model(spec))
+        return ChatSubject(spec, lambda: chat_model(spec))
     raise InvalidInputError(
         "a subject is smollm2, recorded:FILE, transformers:PATH, http(s)://URL#MODEL or PROVIDER:MODEL"
     )
@@ -104,21 +113,25 @@ class UrlSubject:
         """Read ``URL#MODEL``.
 
         Raises:
-            InvalidInputError: No model is named.
+            DataError: No host or no model is named.
         """
-        self._url, _, self._model = spec.partition("#")
-        if not self._model:
-            raise InvalidInputError("a URL names its model after a hash, as in http://localhost:8000/v1#name")
-        self.name = spec
+        parts = split_url_spec(spec)
+        if parts is None:
+            raise DataError("expected an address as URL#MODEL, such as http://127.0.0.1:8000/v1#my-model")
+        self._url, self._model, shown = parts
+        self.name = f"{shown}#{self._model}"
 
     def answer(self, prompts: Sequence[str]) -> list[Answer]:
-        """Ask one after the other; a failure takes the answer's place."""
+        """Ask some at a time; a failure takes the answer's place."""
         import httpx
 
         key = os.environ.get(_KEY)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        with httpx.Client(timeout=600, headers=headers) as client:
-            return [self._ask(client, prompt) for prompt in prompts]
+        with (
+            httpx.Client(timeout=600, headers=headers) as client,
+            ThreadPoolExecutor(max_workers=_AT_ONCE) as pool,
+        ):
+            return list(pool.map(lambda prompt: self._ask(client, prompt), prompts))
 
     def _ask(self, client: Any, prompt: str) -> Answer:
         import httpx
@@ -133,12 +146,14 @@ class UrlSubject:
         try:
             reply = client.post(f"{self._url.rstrip('/')}/chat/completions", json=body)
             reply.raise_for_status()
-            text = reply.json()["choices"][0]["message"]["content"]
+            text = str(completion_reply(reply.content).content)
         except httpx.HTTPStatusError as error:
             return Answer(None, error=f"status {error.response.status_code}")
-        except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
+        except JudgeCallError:
+            return Answer(None, error="no chat completion")
+        except httpx.HTTPError as error:
             return Answer(None, error=type(error).__name__)
-        return Answer(str(text or ""), seconds=time.perf_counter() - started)
+        return Answer(text, seconds=time.perf_counter() - started)
 
 
 class RecordedSubject:
@@ -188,14 +203,3 @@ def _transformers(path: str) -> Any:
     if pipeline.tokenizer.pad_token is None:
         pipeline.tokenizer.pad_token = pipeline.tokenizer.eos_token
     return pipeline
-
-
-def _chat_model(spec: str) -> Any:
-    try:
-        from langchain.chat_models import init_chat_model
-    except ImportError as error:
-        raise ProviderError(f"{spec} needs LangChain ({error}): pip install 'medguard[agents]'") from error
-    try:
-        return init_chat_model(spec, temperature=0)
-    except (ImportError, ValueError) as error:
-        raise ProviderError(f"LangChain cannot make {spec}: {error}") from error

@@ -76,11 +76,8 @@ def load_suite(
     Raises:
         DataError: There is no such suite or file, it cannot be read, or it holds an id twice.
     """
-    if str(name_or_path) in _SUITES:
-        info = suite_info(str(name_or_path))
-        items, revision = list(info.items()), _revision(info.origin)
-        name = str(name_or_path)
-    elif (path := Path(name_or_path)).is_file():
+    path = Path(name_or_path)
+    if str(name_or_path) not in _SUITES and path.is_file():
         items, revision, name = list(_own_items(path)), _digest(path), path.stem
         sides = {item.harmful for item in items}
         side = Side.BOTH if len(sides) > 1 else (Side.HARMFUL if True in sides else Side.BENIGN)
@@ -88,7 +85,8 @@ def load_suite(
             name, SuitePolicy.AMA, side, "the user's own", "none", str(path), lambda: iter(items)
         )
     else:
-        info = suite_info(str(name_or_path))  # raises
+        info, name = suite_info(str(name_or_path)), str(name_or_path)
+        items, revision = list(info.items()), _revision(info.origin)
     if len({item.id for item in items}) != len(items):
         raise DataError(f"suite {name} holds an id twice")
     chosen = _chosen(items, limit, sample, seed)
@@ -196,21 +194,9 @@ def _hex_phi() -> Iterator[SuiteItem]:
                     )
 
 
-def _info(
-    title: str,
-    policy: SuitePolicy,
-    side: Side,
-    licence: str,
-    citation: str,
-    origin: str,
-    items: Callable[[], Iterator[SuiteItem]],
-) -> SuiteInfo:
-    return SuiteInfo(title, policy, side, licence, citation, origin, items)
-
-
 _AMA, _GENERAL = SuitePolicy.AMA, SuitePolicy.GENERAL
 _SUITES: Final[dict[str, SuiteInfo]] = {
-    "med-harm-gpt4": _info(
+    "med-harm-gpt4": SuiteInfo(
         "MedSafetyBench test, requests by GPT-4",
         _AMA,
         Side.HARMFUL,
@@ -219,7 +205,7 @@ _SUITES: Final[dict[str, SuiteInfo]] = {
         "med-safety-bench",
         lambda: _med_harm("gpt4"),
     ),
-    "med-harm-llama2": _info(
+    "med-harm-llama2": SuiteInfo(
         "MedSafetyBench test, requests by Llama-2",
         _AMA,
         Side.HARMFUL,
@@ -229,7 +215,7 @@ _SUITES: Final[dict[str, SuiteInfo]] = {
         lambda: _med_harm("llama2"),
     ),
     # Some thousands of its 74,374 requests trained MedGuard's own bundle: no held-out test of that guard.
-    "med-harm-llama3": _info(
+    "med-harm-llama3": SuiteInfo(
         "MedSafetyBench, requests by Llama-3 (some trained MedGuard's bundle)",
         _AMA,
         Side.HARMFUL,
@@ -238,7 +224,7 @@ _SUITES: Final[dict[str, SuiteInfo]] = {
         "med-safety-bench",
         lambda: _med_harm("llama3"),
     ),
-    "hex-phi": _info(
+    "hex-phi": SuiteInfo(
         "HEx-PHI, the user's own copy",
         _GENERAL,
         Side.HARMFUL,
@@ -247,7 +233,7 @@ _SUITES: Final[dict[str, SuiteInfo]] = {
         "hex-phi",
         _hex_phi,
     ),
-    "harmbench": _info(
+    "harmbench": SuiteInfo(
         "HarmBench test, standard behaviours",
         _GENERAL,
         Side.HARMFUL,
@@ -256,7 +242,7 @@ _SUITES: Final[dict[str, SuiteInfo]] = {
         "general-harm",
         _harmbench,
     ),
-    "strongreject": _info(
+    "strongreject": SuiteInfo(
         "StrongREJECT",
         _GENERAL,
         Side.HARMFUL,
@@ -265,7 +251,7 @@ _SUITES: Final[dict[str, SuiteInfo]] = {
         "general-harm",
         _strongreject,
     ),
-    "jailbreakbench": _info(
+    "jailbreakbench": SuiteInfo(
         "JailbreakBench, recorded jailbreak prompts",
         _GENERAL,
         Side.HARMFUL,
@@ -274,7 +260,7 @@ _SUITES: Final[dict[str, SuiteInfo]] = {
         "jailbreakbench",
         _jailbreaks,
     ),
-    "contrast": _info(
+    "contrast": SuiteInfo(
         "Benign twins of MedSafetyBench requests",
         _AMA,
         Side.BENIGN,
@@ -283,7 +269,7 @@ _SUITES: Final[dict[str, SuiteInfo]] = {
         "contrast_eval.jsonl",
         lambda: _benign("contrast_eval.jsonl"),
     ),
-    "sensitive": _info(
+    "sensitive": SuiteInfo(
         "Alarming but legitimate medical questions",
         _AMA,
         Side.BENIGN,
@@ -292,7 +278,7 @@ _SUITES: Final[dict[str, SuiteInfo]] = {
         "sensitive_eval.jsonl",
         lambda: _benign("sensitive_eval.jsonl"),
     ),
-    "xstest": _info(
+    "xstest": SuiteInfo(
         "XSTest, safe and unsafe prompts",
         _GENERAL,
         Side.BOTH,
@@ -301,7 +287,7 @@ _SUITES: Final[dict[str, SuiteInfo]] = {
         "xstest",
         _xstest,
     ),
-    "medicationqa": _info(
+    "medicationqa": SuiteInfo(
         "MedicationQA, consumers' questions",
         _AMA,
         Side.BENIGN,

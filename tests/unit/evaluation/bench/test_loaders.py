@@ -143,8 +143,16 @@ def test_a_model_behind_a_url(url: str) -> None:
     good, broken = subject.answer(["water", "boom"])
     assert good.text == "answer to water"
     assert (broken.text, broken.error) == (None, "status 500")
-    with pytest.raises(InvalidInputError, match="after a hash"):
+    with pytest.raises(DataError, match="URL#MODEL"):
         load_subject(url)
+    named = load_subject(url.replace("http://", "http://user:secret@") + "#small").name
+    assert named == f"{url}#small", "a name stands in tables: no password in it"
+
+
+def test_a_url_is_asked_some_at_a_time_and_answers_keep_their_order(url: str) -> None:
+    prompts = [f"question {number}" for number in range(20)]
+    answers = load_subject(f"{url}#small").answer(prompts)
+    assert [answer.text for answer in answers] == [f"answer to {prompt}" for prompt in prompts]
 
 
 def test_a_moderation_endpoint(url: str) -> None:
