@@ -5,8 +5,9 @@ Written once for sync and async, for one input and many, after the shape of http
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from medguard.decision import skipped, worst
@@ -19,7 +20,16 @@ from medguard.verdict import Action, Stage, Verdict
 if TYPE_CHECKING:
     from medguard.adapters.base import Adapter
 
-__all__ = ["Asked", "attached", "check_answers", "guarded_calls", "judge_prompts", "prepared", "refuse"]
+__all__ = [
+    "Asked",
+    "attached",
+    "check_answers",
+    "guarded_calls",
+    "judge_prompts",
+    "prepared",
+    "read_or_error",
+    "refuse",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +129,13 @@ def prepared(adapter: Adapter, policy: Policy, inputs: Sequence[Any]) -> list[An
 
 def judge_prompts(
     adapter: Adapter, policy: Policy, inputs: Sequence[Any]
-) -> Generator[Step, Any, tuple[list[Sequence[object]], list[Judgement]]]:
+) -> Generator[Step, Any, tuple[list[Sequence[str | Exception]], list[Judgement]]]:
     """Judge every reading of every input in one call; the worst reading decides.
 
     Returns:
         The readings of each input, and its judgement.
     """
-    readings = [_readings_or_error(adapter, policy, item) for item in inputs]
+    readings = [read_or_error(partial(adapter.readings, item, policy)) for item in inputs]
     flat = [text for texts in readings for text in texts]
     found = iter((yield from _judge(Stage.PROMPT, policy, flat, None)))
     return readings, [_worst([next(found) for _ in texts]) for texts in readings]
@@ -169,10 +179,10 @@ def _without_refused(adapter: Adapter, policy: Policy, item: Any) -> Any:
         return item
 
 
-def _readings_or_error(adapter: Adapter, policy: Policy, item: Any) -> Sequence[object]:
-    """Return the texts, or the exception for the judge to turn into a failed verdict."""
+def read_or_error(read: Callable[[], Sequence[str]]) -> Sequence[str | Exception]:
+    """Return the texts of an input, or the exception for the judge to turn into a failed verdict."""
     try:
-        return adapter.readings(item, policy)
+        return read()
     except InvalidInputError as error:
         return [error]
     except Exception as error:  # noqa: BLE001 - see above

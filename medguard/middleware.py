@@ -12,12 +12,13 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ToolMess
 from langchain_core.runnables.config import var_child_runnable_config
 
 from medguard.adapters.callables import attach_verdicts
-from medguard.callbacks import without_streaming
+from medguard.callbacks import running_under, without_streaming
 from medguard.checker import Checker
 from medguard.classifier import Scorer
 from medguard.conversation import prompt_readings, without_refused_turns
 from medguard.decision import worst
 from medguard.errors import InvalidInputError
+from medguard.flow import read_or_error
 from medguard.policy import OnError, Policy
 from medguard.text import answer_text
 from medguard.verdict import Action, Stage, Verdict, verdict_note
@@ -222,12 +223,7 @@ class MedGuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
 
     def _readings(self, messages: Sequence[Any]) -> Sequence[str | Exception]:
         """What of a conversation is judged, or the error that says why it cannot be read."""
-        try:
-            return prompt_readings(list(messages), self.policy)
-        except InvalidInputError as error:
-            return [error]
-        except Exception as error:  # noqa: BLE001 - whatever it is, its message may quote the text
-            return [InvalidInputError(f"the guard cannot read this input ({type(error).__name__})")]
+        return read_or_error(lambda: prompt_readings(list(messages), self.policy))
 
     def _digest(self, text: str | Exception) -> str:
         """Stands for a text under this policy and classifier."""
@@ -248,11 +244,8 @@ class MedGuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
         if config is None or not _may_withhold_answers(self.policy):
             yield
             return
-        token = var_child_runnable_config.set(without_streaming(config))
-        try:
+        with running_under(without_streaming(config)):
             yield
-        finally:
-            var_child_runnable_config.reset(token)
 
 
 def _text_or_error(messages: Sequence[BaseMessage]) -> str | Exception:

@@ -7,7 +7,14 @@ from typing import Any, Final
 
 from medguard.errors import MedGuardError
 
-__all__ = ["ClientGoneError", "GatewayError", "bad_request", "error_body", "upstream_error_fields"]
+__all__ = [
+    "ClientGoneError",
+    "GatewayError",
+    "bad_request",
+    "error_body",
+    "guard_failed",
+    "upstream_error_fields",
+]
 
 _MAX_MESSAGE_CHARS: Final = 500
 _MAX_NAME_CHARS: Final = 100
@@ -56,6 +63,11 @@ class ClientGoneError(MedGuardError):
 def bad_request(message: str, *, param: str | None = None, code: str | None = None) -> GatewayError:
     """Make the error for a request that cannot be read."""
     return GatewayError(400, message, type="invalid_request_error", code=code, param=param)
+
+
+def guard_failed(error: MedGuardError) -> GatewayError:
+    """Make the error for a guard that could not judge, under a policy that says ``on_error: raise``."""
+    return GatewayError(500, str(error), type="guard_error", code=type(error).__name__)
 
 
 def error_body(

@@ -12,7 +12,7 @@ from medguard.decision import skipped, worst
 from medguard.errors import InvalidInputError, MedGuardError
 from medguard.policy import OnMedia, Policy
 from medguard.redaction import redact
-from medguard.serve.faults import GatewayError, bad_request
+from medguard.serve.faults import bad_request, guard_failed
 from medguard.serve.openai_api import Call, Dialect
 from medguard.serve.wire import has_encoded_media, replaced, without_key
 from medguard.steps import Judge
@@ -156,4 +156,4 @@ def _judge(
     try:
         return checker.judge(stage, prompts, responses)
     except MedGuardError as error:
-        raise GatewayError(500, str(error), type="guard_error", code=type(error).__name__) from None
+        raise guard_failed(error) from None

@@ -12,7 +12,7 @@ from medguard.checker import Checker
 from medguard.classifier import Classifier
 from medguard.errors import MedGuardError
 from medguard.principles import category_names
-from medguard.serve.faults import GatewayError, bad_request
+from medguard.serve.faults import bad_request, guard_failed
 from medguard.serve.wire import text_of
 from medguard.verdict import Outcome, Stage, Verdict
 
@@ -44,7 +44,7 @@ def moderate(checker: Checker, body: dict[str, Any]) -> dict[str, Any]:
     try:
         verdicts = checker.judge(Stage.PROMPT, texts)
     except MedGuardError as error:
-        raise GatewayError(500, str(error), type="guard_error", code=type(error).__name__) from None
+        raise guard_failed(error) from None
     return {
         "id": f"modr-{uuid.uuid4().hex}",
         "model": checker.classifier.id,
@@ -69,7 +69,7 @@ def check(checker: Checker, asked: CheckRequest) -> dict[str, Any]:
         if asked.response is not None:
             response = checker.check_response(asked.response, prompt=asked.prompt)
     except MedGuardError as error:
-        raise GatewayError(500, str(error), type="guard_error", code=type(error).__name__) from None
+        raise guard_failed(error) from None
     verdicts = [verdict for verdict in (prompt, response) if verdict is not None]
     return {
         "allowed": all(verdict.allowed for verdict in verdicts),
