@@ -6,6 +6,9 @@ import json
 import re
 from typing import Any
 
+from benchmarks.models import KINDS
+from benchmarks.readme_models import render_models
+from benchmarks.readme_serving import render_serving
 from benchmarks.sets import RESULTS
 from medguard.bundle import Bundle, default_bundle_path
 from medguard.evaluation.metrics import as_number, as_percent
@@ -119,15 +122,32 @@ def recorded(bundle: Bundle) -> str:
     """Render what is recorded for `bundle`.
 
     Raises:
-        ValueError: The peers were compared with other files of the bundle.
+        ValueError: Something was measured with other files of the bundle.
     """
-    quality, latency, peers = (
-        json.loads((RESULTS / name).read_text(encoding="utf-8"))
-        for name in (f"{bundle.config.id}.quality.json", f"{bundle.config.id}.latency.json", "peers.json")
+    own = {kind: _read(f"{bundle.config.id}.{kind}.json") for kind in ("quality", "latency", "throughput")}
+    models = {kind: _read(f"models-{kind}.json") for kind in KINDS}
+    peers = _read("peers.json")
+    measured = {
+        "peers": peers["comparison"]["files"],
+        "throughput": own["throughput"]["comparison"]["files"],
+        **{f"models-{kind}": record["bundle_files"] for kind, record in models.items()},
+    }
+    files = own["quality"]["comparison"]["files"]
+    if other := [name for name, found in measured.items() if found != files]:
+        raise ValueError(f"{', '.join(other)}: of other files of the bundle, measure anew")
+    return "\n".join(
+        [
+            render(own["quality"], own["latency"], bundle),
+            render_peers(peers),
+            render_models(*(models[kind] for kind in KINDS), own["throughput"]),
+            render_serving(_read("streaming.json"), _read("load.json")),
+        ]
     )
-    if quality["comparison"]["files"] != peers["comparison"]["files"]:
-        raise ValueError("peers.json is of other files of the bundle: run benchmarks.peers")
-    return "\n".join([render(quality, latency, bundle), render_peers(peers)])
+
+
+def _read(name: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((RESULTS / name).read_text(encoding="utf-8"))
+    return record
 
 
 def main() -> None:

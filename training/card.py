@@ -13,28 +13,35 @@ from medguard.bundle import Bundle, default_bundle_path
 from medguard.evaluation.metrics import as_number, as_percent
 from medguard.evaluation.sources import Use, manifest
 
-__all__ = ["main", "recorded_ablation", "render"]
+__all__ = ["main", "recorded", "recorded_card", "render"]
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "benchmarks" / "results"
 CARD = "MODEL_CARD.md"
 
 
-def render(bundle: Bundle, result: dict[str, Any], ablation: dict[str, Any] | None = None) -> str:
+def render(
+    bundle: Bundle,
+    result: dict[str, Any],
+    ablation: dict[str, Any] | None = None,
+    robustness: dict[str, Any] | None = None,
+) -> str:
     """Return the model card as Markdown, after ``model_card.md.jinja``.
 
     Args:
         bundle: The bundle.
         result: What ``benchmarks.quality`` recorded for exactly its files.
         ablation: What ``training.ablation`` recorded; None leaves the section out.
+        robustness: What ``benchmarks.robustness`` recorded; None leaves the section out.
 
     Raises:
-        ValueError: The result was measured on other files.
+        ValueError: A result was measured on other files.
     """
     config = bundle.config
     files = {name: record.sha256 for name, record in config.files.items()}
-    if result["comparison"]["files"] != files:
-        raise ValueError(f"the recorded figures are not of these files of {config.id}")
+    for measured in (result, robustness):
+        if measured is not None and measured["comparison"]["files"] != files:
+            raise ValueError(f"the recorded figures are not of these files of {config.id}")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         undefined=jinja2.StrictUndefined,
@@ -50,14 +57,30 @@ def render(bundle: Bundle, result: dict[str, Any], ablation: dict[str, Any] | No
         result=result,
         ablation=ablation and ablation["ablation"],
         ablation_settings=ablation and ablation["settings"],
+        robustness=robustness,
         sources=[item for item in manifest().values() if item.use is not Use.EVALUATE],
     )
 
 
-def recorded_ablation() -> dict[str, Any] | None:
-    """Read the recorded ablation; None where there is none."""
-    path = RESULTS / "ablation.json"
+def recorded(name: str) -> dict[str, Any] | None:
+    """Read a recorded result such as ``ablation.json``; None where there is none."""
+    path = RESULTS / name
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def recorded_card(bundle: Bundle, result: Path | None = None) -> str:
+    """Render the card of `bundle` from what is recorded.
+
+    Args:
+        bundle: The bundle.
+        result: What ``benchmarks.quality`` wrote; None takes the recorded one.
+
+    Raises:
+        ValueError: A result was measured on other files.
+    """
+    name = bundle.config.id
+    quality = json.loads((result or RESULTS / f"{name}.quality.json").read_text(encoding="utf-8"))
+    return render(bundle, quality, recorded("ablation.json"), recorded(f"{name}.robustness.json"))
 
 
 app = typer.Typer(add_completion=False)
@@ -70,9 +93,7 @@ def main(
 ) -> None:
     """Write the model card into the bundle's folder."""
     opened = Bundle(bundle or default_bundle_path())
-    recorded = result or RESULTS / f"{opened.config.id}.quality.json"
-    card = render(opened, json.loads(recorded.read_text(encoding="utf-8")), recorded_ablation())
-    (opened.path / CARD).write_text(card, encoding="utf-8")
+    (opened.path / CARD).write_text(recorded_card(opened, result), encoding="utf-8")
     print(f"wrote {CARD} of {opened.config.id}")
 
 

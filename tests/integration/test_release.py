@@ -12,7 +12,7 @@ import pytest
 
 from medguard import Classifier
 from medguard.bundle import Bundle, default_bundle_path
-from training.card import CARD, recorded_ablation, render
+from training.card import CARD, recorded_card, render
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -45,8 +45,7 @@ def test_operating_points_are_ordered() -> None:
 
 def test_the_model_card_is_that_of_the_recorded_figures() -> None:
     bundle = Bundle(default_bundle_path())
-    result = json.loads((RESULTS / f"{bundle.config.id}.quality.json").read_text(encoding="utf-8"))
-    assert (bundle.path / CARD).read_text(encoding="utf-8") == render(bundle, result, recorded_ablation())
+    assert (bundle.path / CARD).read_text(encoding="utf-8") == recorded_card(bundle)
 
 
 def test_a_card_of_other_files_is_refused() -> None:
@@ -54,7 +53,7 @@ def test_a_card_of_other_files_is_refused() -> None:
     result = json.loads((RESULTS / f"{bundle.config.id}.quality.json").read_text(encoding="utf-8"))
     result["comparison"]["files"]["model.int8.onnx"] = "0" * 64
     with pytest.raises(ValueError, match="not of these files"):
-        render(bundle, result, recorded_ablation())
+        render(bundle, result)
 
 
 def test_the_wheel_holds_the_library_and_the_bundle_alone(wheel: zipfile.ZipFile) -> None:

@@ -219,8 +219,12 @@ def _llm_guard(scanner: str) -> Callable[..., Any]:
     try:
         scanners = importlib.import_module("llm_guard.input_scanners")
         made = getattr(scanners, scanner)()
-    except (ImportError, AttributeError) as error:
-        raise ProviderError(f"LLM Guard's scanner {scanner} cannot be loaded: {error}") from error
+    except Exception as error:
+        # A missing package, an unknown name, a scanner that needs settings or weights.
+        raise ProviderError(
+            f"LLM Guard's scanner {scanner} cannot be loaded ({type(error).__name__}: {error}); one that "
+            "needs settings goes into a function of your own: python:MODULE:FUNCTION"
+        ) from error
 
     def scan(text: str) -> tuple[bool, float]:
         _, is_valid, risk = made.scan(text)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -209,6 +211,28 @@ def test_a_function_as_a_guard() -> None:
         load_guard("python:no_such_module:f")
     (broken,) = load_guard("python:math:sqrt").check_prompts(["x"])
     assert (broken.flagged, broken.error) == (True, "TypeError")
+
+
+def test_scanners_of_llm_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Loud:
+        """Has the interface of LLM Guard's input scanners: sanitised text, whether valid, risk."""
+
+        def scan(self, text: str) -> tuple[str, bool, float]:
+            return text, "!" not in text, 0.75 if "!" in text else 0.0
+
+    class NeedsSettings:
+        def __init__(self, words: list[str]) -> None:
+            self.words = words
+
+    scanners = ModuleType("llm_guard.input_scanners")
+    scanners.Loud, scanners.NeedsSettings = Loud, NeedsSettings  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "llm_guard", ModuleType("llm_guard"))
+    monkeypatch.setitem(sys.modules, "llm_guard.input_scanners", scanners)
+    loud, quiet = load_guard("llm-guard:Loud").check_prompts(["hey!", "hey"])
+    assert (loud.flagged, loud.score, quiet.flagged, quiet.score) == (True, 0.75, False, 0.0)
+    for name in ("NeedsSettings", "Unknown"):
+        with pytest.raises(ProviderError, match=f"scanner {name} cannot be loaded .*python:MODULE:FUNCTION"):
+            load_guard(f"llm-guard:{name}")
 
 
 @pytest.mark.parametrize("spec", ["", "nothing", "python:", "llm-guard:"])
