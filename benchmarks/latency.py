@@ -111,7 +111,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     bundle: BundleOption = None,
-    rounds: Annotated[int, typer.Option(min=1)] = 300,
+    rounds: Annotated[int, typer.Option(min=1)] = 2000,
     output: OutputOption = None,
 ) -> None:
     """Measure latency and record the result."""
