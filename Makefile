@@ -32,11 +32,12 @@ train-teacher: encoders  ## Train the teacher, as a bundle of its own. An hour o
 	$(BIN)/python -m training.distill --config training/configs/mpnet-teacher-v1.toml \
 		--output training/runs/mpnet-teacher-v1/bundle
 
-train: train-teacher  ## Rebuild the classifier from data to model card. Four hours on 2 cores.
+train: train-teacher  ## Rebuild the classifier from data to model card. Three hours on 2 cores.
 	$(BIN)/python -m training.distill --config training/configs/mpnet6-v1.toml \
 		--output training/runs/mpnet6-v1/bundle
 	$(BIN)/python -m training.distill
 	$(BIN)/python -m benchmarks.quality
+	$(BIN)/python -m benchmarks.robustness --limit 100 --buried-limit 20
 	$(BIN)/python -m training.ablation
 	$(BIN)/python -m training.card
 

@@ -15,16 +15,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 
 from benchmarks.keywords import count_keywords
-from benchmarks.sets import DATA, RESULTS
+from benchmarks.sets import DATA, RESULTS, EvaluationSets
 from medguard import Policy
 from medguard.bundle import Bundle, default_bundle_path
 from medguard.evaluation import datasets
@@ -49,13 +47,14 @@ _SAMPLED: Final = {"med-harm-llama3": 2000}
 def replay(folder: Path, progress: ConsoleProgress) -> None:
     """Replay the recorded answers and labels through the guard."""
     folder.mkdir(parents=True, exist_ok=True)
-    requests = {item.id: item.prompt for item in datasets.med_safety_bench("test")}
+    requests = EvaluationSets().requests
     labels = list(datasets.judge_labels(LABELS))
     answers = folder / "answers.jsonl"
     # The texts of requests stay upstream: what joins them to the answers is made where it is read.
     answers.write_text(
         "".join(
-            json.dumps({"prompt": requests[label.id], "response": label.response}) + "\n" for label in labels
+            json.dumps({"prompt": requests[label.id].prompt, "response": label.response}) + "\n"
+            for label in labels
         ),
         encoding="utf-8",
     )
@@ -101,11 +100,7 @@ def _only(suite: Suite, ids: set[str]) -> Suite:
 _RUN: Final = dict(zip(KINDS, (replay, ask, compare_guards), strict=True))
 
 
-def _shown() -> AbstractContextManager[ConsoleProgress]:
-    return ConsoleProgress(Console(stderr=True, highlight=False, markup=False, emoji=False))
-
-
-def _record(folder: Path, kind: str, results: Path, files: dict[str, Any]) -> None:
+def _record(folder: Path, kind: str, results: Path, files: dict[str, str]) -> None:
     """Write the report, and keep its figures, which hold no texts, with the bundle they are of."""
     write_report(folder / "run")
     figures = json.loads((folder / "run" / "results.json").read_text(encoding="utf-8"))
@@ -125,11 +120,11 @@ def main(
     if unknown := set(chosen) - set(KINDS):
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
     bundle = Bundle(default_bundle_path())
-    files = {name: record.sha256 for name, record in bundle.config.files.items()}
+    files = bundle.config.digests
     # By the graph too: scores of a bundle that was trained anew under the same name are other scores.
     home = runs / f"{bundle.config.id}-{files[bundle.config.graphs['cpu']][:8]}"
     for kind in chosen:
-        with _shown() as progress:
+        with ConsoleProgress() as progress:
             _RUN[kind](home / kind, progress)
         _record(home / kind, kind, results, files)
 

@@ -84,7 +84,7 @@ class MedGuardPeer:
     @property
     def files(self) -> Mapping[str, str]:
         """SHA-256 of the bundle's files."""
-        return {name: record.sha256 for name, record in self.classifier.config.files.items()}
+        return self.classifier.config.digests
 
     def score(self, texts: Sequence[str]) -> Array:
         """P(harmful request)."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from medguard.evaluation.metrics import Estimate, as_percent
+
 __all__ = ["render_models"]
 
 Record = Mapping[str, Any]
@@ -102,7 +104,5 @@ def _interval(found: Record | None) -> str:
     return _DASH if found is None else f"{found['value']:+.2f} ({found['low']:+.2f} to {found['high']:+.2f})"
 
 
-def _percent(found: Record | None) -> str:
-    if found is None:
-        return _DASH
-    return f"{found['value']:.1%} ({found['low']:.1%} to {found['high']:.1%})"
+def _percent(found: Estimate | None) -> str:
+    return _DASH if found is None else as_percent(found)

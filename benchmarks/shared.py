@@ -51,7 +51,7 @@ def comparison_key(classifier: Classifier) -> dict[str, Any]:
     return {
         "medguard": __version__,
         "classifier": classifier.id,
-        "files": {name: record.sha256 for name, record in classifier.config.files.items()},
+        "files": classifier.config.digests,
         "device": classifier.device.value,
         "sources": {name: item.commit for name, item in manifest().items()},
         "python": platform.python_version(),

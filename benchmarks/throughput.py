@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 
 from benchmarks.shared import OutputOption, comparison_key, write_result
 from medguard import Classifier
@@ -33,8 +32,7 @@ def measure(limit: int | None = None) -> dict[str, Any]:
     Returns:
         Requests, wall time of the scoring in seconds, requests a second, and the process's peak memory in MB.
     """
-    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-    with tempfile.TemporaryDirectory() as folder, ConsoleProgress(console) as progress:
+    with tempfile.TemporaryDirectory() as folder, ConsoleProgress() as progress:
         suite = load_suite(SUITE, limit=limit)
         summary = run_bench(Path(folder) / "run", suites=[suite], guards=["medguard"], progress=progress)
     seconds = sum(stage.seconds for stage in summary.stages)

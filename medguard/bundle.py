@@ -91,6 +91,11 @@ class BundleConfig(_Frozen):
     training: dict[str, Any]
     """Record of the data, seed and settings that made the bundle."""
 
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each file by name, in hexadecimal: results of other files are of another bundle."""
+        return {name: record.sha256 for name, record in self.files.items()}
+
     @model_validator(mode="after")
     def _consistent(self) -> BundleConfig:
         if self.schema_version != SCHEMA_VERSION:

@@ -29,6 +29,7 @@ from training.examples import Example, split_examples
 from training.export import torch_logits
 from training.leaks import clean_examples
 from training.loop import train
+from training.request_sources import RESTYLED
 from training.weights import encoder_folder
 
 __all__ = ["INGREDIENTS", "ablate"]
@@ -69,10 +70,7 @@ INGREDIENTS: dict[str, Ingredient] = {
     "everything": Ingredient("everything", list),
     "hard_labels": Ingredient("the dataset's labels instead of the judge's", _hard_labels),
     "no_twins": Ingredient("no benign twins", _without("contrast", "contrast_llama3", "general_contrast")),
-    "no_restyled": Ingredient(
-        "no rephrased requests",
-        _without("restyled", "restyled_more", "restyled_third", "restyled_fourth", "restyled_fifth"),
-    ),
+    "no_restyled": Ingredient("no rephrased requests", _without(*RESTYLED)),
     "no_pairs": Ingredient(
         "no pairs as people type them",
         _without("patient_pairs", "sensitive_pairs", "general_pairs", "general_more"),

@@ -13,7 +13,7 @@ from medguard.bundle import Bundle, default_bundle_path
 from medguard.evaluation.metrics import as_number, as_percent
 from medguard.evaluation.sources import Use, manifest
 
-__all__ = ["main", "recorded", "recorded_card", "render"]
+__all__ = ["main", "recorded_card", "render"]
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "benchmarks" / "results"
@@ -38,9 +38,8 @@ def render(
         ValueError: A result was measured on other files.
     """
     config = bundle.config
-    files = {name: record.sha256 for name, record in config.files.items()}
     for measured in (result, robustness):
-        if measured is not None and measured["comparison"]["files"] != files:
+        if measured is not None and measured["comparison"]["files"] != config.digests:
             raise ValueError(f"the recorded figures are not of these files of {config.id}")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -62,7 +61,7 @@ def render(
     )
 
 
-def recorded(name: str) -> dict[str, Any] | None:
+def _recorded(name: str) -> dict[str, Any] | None:
     """Read a recorded result such as ``ablation.json``; None where there is none."""
     path = RESULTS / name
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
@@ -80,7 +79,7 @@ def recorded_card(bundle: Bundle, result: Path | None = None) -> str:
     """
     name = bundle.config.id
     quality = json.loads((result or RESULTS / f"{name}.quality.json").read_text(encoding="utf-8"))
-    return render(bundle, quality, recorded("ablation.json"), recorded(f"{name}.robustness.json"))
+    return render(bundle, quality, _recorded("ablation.json"), _recorded(f"{name}.robustness.json"))
 
 
 app = typer.Typer(add_completion=False)

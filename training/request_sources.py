@@ -12,6 +12,7 @@ from training.examples import DATA, Example, make_example
 from training.targets import request_targets
 
 __all__ = [
+    "RESTYLED",
     "everyday",
     "general_harm",
     "general_pairs",
@@ -29,6 +30,10 @@ __all__ = [
     "second_opinions",
     "self_instruct",
 ]
+
+
+RESTYLED = ("restyled", "restyled_more", "restyled_third", "restyled_fourth", "restyled_fifth")
+"""Sources of rephrased requests."""
 
 
 def judge_labels() -> dict[str, JudgeLabel]:
@@ -105,7 +110,7 @@ def restyled_requests() -> Iterator[Example]:
         for source in ("contrast", "contrast_llama3")
         for twin in datasets.requests(DATA / f"{source}_train.jsonl")
     }
-    for source in ("restyled", "restyled_more", "restyled_third", "restyled_fourth", "restyled_fifth"):
+    for source in RESTYLED:
         for item in datasets.restyled(DATA / f"{source}_train.jsonl"):
             origin = item.derived_from
             violates = labels[origin].violates or () if origin in labels else ()

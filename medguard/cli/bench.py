@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
 
 from medguard.cli.bench_judges import bench_judges_app
 from medguard.cli.bench_report import bench_report_app
@@ -154,9 +153,8 @@ def _run(config: RunConfig) -> RunSummary:
     from medguard.evaluation.bench.progress import ConsoleProgress
     from medguard.evaluation.bench.report import write_report
 
-    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     # Ray writes notices of its own to standard output, which is for the table.
-    with contextlib.redirect_stdout(sys.stderr), ConsoleProgress(console) as progress:
+    with contextlib.redirect_stdout(sys.stderr), ConsoleProgress() as progress:
         summary = run_config(config, progress=progress)
     page = write_report(summary.folder)
     # Names in the table may hold any character; an old terminal is no reason to lose the run's end.

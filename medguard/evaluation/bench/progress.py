@@ -33,8 +33,10 @@ class _Rate(ProgressColumn):
 class ConsoleProgress:
     """Shows a bar for each stage where the console is a terminal, else a line when a stage has ended."""
 
-    def __init__(self, console: Console) -> None:
-        """Show on `console`."""
+    def __init__(self, console: Console | None = None) -> None:
+        """Show on `console`; None is standard error, where names stand as they are."""
+        if console is None:
+            console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._console = console
         self._bars = Progress(
             TextColumn("{task.description}"),
