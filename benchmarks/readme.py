@@ -62,7 +62,6 @@ def render(quality: dict[str, Any], latency: dict[str, Any], bundle: Bundle) -> 
     hard = ranking["hard_benign"]
     kappa, at_4 = as_number(answers["quadratic_weighted_kappa"]), as_number(answers["auroc_at_4"])
     ece = as_number(quality["calibration"]["request_ece"])
-    median_ms = latency["median_ms"]
     return "\n".join(
         [
             *lines,
@@ -77,14 +76,22 @@ def render(quality: dict[str, Any], latency: dict[str, Any], bundle: Bundle) -> 
             "- Int8 against the fp32 torch model, on held-out training examples: probabilities differ by "
             f"{parity['mean_probability_difference']:.4f} on average, AUROC by "
             f"{parity['auroc_change[request_harm>=2]']:+.4f}",
-            f"- A {latency['words']}-word request on {latency['machine']['cores']} CPU cores: "
-            f"{median_ms['check_prompt']:.1f} ms for `check_prompt` (median), "
-            f"{median_ms['bare_onnxruntime']:.1f} ms for the bare onnxruntime call in the same run: "
-            f"{median_ms['bare_onnxruntime'] / median_ms['bare_minilm']:.1f} times MiniLM int8 by the "
-            f"medians, {latency['ratio_of_means_over_minilm']:.1f} by the means; "
+            f"- Requests of {latency['words'][0]} to {latency['words'][1]} words on "
+            f"{latency['machine']['cores']} CPU cores: {latency['mean_ms']['check_prompt']:.1f} ms for "
+            f"`check_prompt` on average, {latency['mean_ms']['bare_onnxruntime']:.1f} ms for the bare "
+            "onnxruntime call in the same run: "
+            f"{latency['ratio_of_means_over_minilm']:.1f} times MiniLM int8 ({_by_kind(latency)}); "
             f"the graph is {size_mb:.0f} MB",
             "",
         ]
+    )
+
+
+def _by_kind(latency: dict[str, Any]) -> str:
+    """Tell the ratio to MiniLM for each kind of request."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {kind['ratio_of_means_over_minilm']:.1f}"
+        for name, kind in latency["kinds"].items()
     )
 
 

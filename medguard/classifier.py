@@ -98,7 +98,7 @@ class Classifier:
 
     @property
     def id(self) -> str:
-        """Identifier of the bundle, such as ``mpnet6-v3``."""
+        """Identifier of the bundle, such as ``mpnet9-v1``."""
         return self.config.id
 
     @property

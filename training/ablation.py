@@ -26,8 +26,8 @@ from training.batches import encode
 from training.config import TrainingConfig
 from training.encoder import load_pretrained, read_tokenizer
 from training.examples import Example, split_examples
-from training.export import torch_logits
 from training.leaks import clean_examples
+from training.logits import torch_logits
 from training.loop import train
 from training.request_sources import RESTYLED
 from training.weights import encoder_folder
@@ -73,7 +73,7 @@ INGREDIENTS: dict[str, Ingredient] = {
     "no_restyled": Ingredient("no rephrased requests", _without(*RESTYLED)),
     "no_pairs": Ingredient(
         "no pairs as people type them",
-        _without("patient_pairs", "sensitive_pairs", "general_pairs", "general_more"),
+        _without("patient_pairs", "sensitive_pairs", "medicine_pairs", "general_pairs", "general_more"),
     ),
     "no_llama3": Ingredient("no judged requests of med_harm_llama3", _without("llama3", "contrast_llama3")),
     "no_augmentation": Ingredient("no frames, noise or burial", _without("framed", "noisy", "buried")),

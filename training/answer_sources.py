@@ -38,7 +38,7 @@ def llama3_answers() -> Iterator[Example]:
     """
     labels, requests = llama3_labels(), {item.id: item.prompt for item in datasets.med_harm_llama3()}
     for item in datasets.answer_labels(DATA / "answers_llama3.jsonl"):
-        source = "judged_more" if item.id.endswith("-a") else "short_answers"
+        source = "judged_more" if item.id.endswith(("-a", "-f")) else "short_answers"
         targets = answer_targets(item.harmfulness, violates=labels[item.request_id].violates or ())
         yield make_example(
             item.id, source, item.request_id, requests[item.request_id], item.response, targets

@@ -27,6 +27,7 @@ _PLAIN = (
     "sensitive",
     "patient_pairs",
     "sensitive_pairs",
+    "medicine_pairs",
     "general_contrast",
     "general_pairs",
     "general_more",

@@ -25,6 +25,7 @@ def render(
     result: dict[str, Any],
     ablation: dict[str, Any] | None = None,
     robustness: dict[str, Any] | None = None,
+    latency: dict[str, Any] | None = None,
 ) -> str:
     """Return the model card as Markdown, after ``model_card.md.jinja``.
 
@@ -33,6 +34,7 @@ def render(
         result: What ``benchmarks.quality`` recorded for exactly its files.
         ablation: What ``training.ablation`` recorded; None leaves the section out.
         robustness: What ``benchmarks.robustness`` recorded; None leaves the section out.
+        latency: What ``benchmarks.latency`` recorded for this bundle; None leaves the table out.
 
     Raises:
         ValueError: A result was measured on other files.
@@ -53,6 +55,8 @@ def render(
     return environment.get_template("model_card.md.jinja").render(
         config=config,
         record=config.training["record"],
+        cascade=config.training.get("cascade"),
+        latency=latency,
         result=result,
         ablation=ablation and ablation["ablation"],
         ablation_settings=ablation and ablation["settings"],
@@ -79,7 +83,13 @@ def recorded_card(bundle: Bundle, result: Path | None = None) -> str:
     """
     name = bundle.config.id
     quality = json.loads((result or RESULTS / f"{name}.quality.json").read_text(encoding="utf-8"))
-    return render(bundle, quality, _recorded("ablation.json"), _recorded(f"{name}.robustness.json"))
+    return render(
+        bundle,
+        quality,
+        _recorded("ablation.json"),
+        _recorded(f"{name}.robustness.json"),
+        _recorded(f"{name}.latency.json"),
+    )
 
 
 app = typer.Typer(add_completion=False)

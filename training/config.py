@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
+    "CascadeConfig",
     "DataConfig",
     "LossConfig",
     "OptimiserConfig",
@@ -46,6 +47,8 @@ class DataConfig(_Strict):
     """Share of answers shown without their request."""
     leave_out: tuple[str, ...] = ()
     """Names of sources to do without. A tuple, for the settings in the order of the file name a run."""
+    borderline: Fraction = 0.0
+    """Target of ``request_harm>=2`` for a borderline request, in training."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Keep only this many examples of each source (for tests)."""
 
@@ -57,6 +60,7 @@ class PoolConfig(_Strict):
     medquad_questions: Count
     dialogues: Count
     framed_requests: Count
+    dialogue_answers: Count
 
 
 class TeacherConfig(_Strict):
@@ -64,9 +68,18 @@ class TeacherConfig(_Strict):
 
     settings: str
     """Name of the teacher's settings file beside this one, without the suffix."""
+    seeds: tuple[int, ...]
+    """Trained once with each seed; the student starts from the first and learns the mean of all logits."""
     weight: Annotated[float, Field(ge=0.0, le=1.0)]
     """Share of the teacher's score in the target of a labelled text; the judge's label is the rest."""
     pool: PoolConfig
+
+
+class CascadeConfig(_Strict):
+    """When the layers above the exit are left out."""
+
+    miss_rate: Fraction
+    """Share of the held-out harmful requests that the exit may settle as benign."""
 
 
 class OptimiserConfig(_Strict):
@@ -81,6 +94,8 @@ class OptimiserConfig(_Strict):
     batch_size: Annotated[int, Field(ge=1)]
     max_grad_norm: Annotated[float, Field(gt=0.0)]
     checkpoint_steps: Annotated[int, Field(ge=1)]
+    freeze_words: bool = False
+    """Leave the table of words as it was pre-trained, so that words not in training keep their meaning."""
 
 
 class LossConfig(_Strict):
@@ -111,11 +126,12 @@ class TrainingConfig(_Strict):
     layers: Annotated[int, Field(ge=1)] | None = None
     """Keep the encoder's first so many layers; None keeps all."""
     exit_layer: Annotated[int, Field(ge=1)] | None = None
-    """Layer after which a second head learns the same, for a student that keeps the layers up to there."""
+    """Layer after which a second head learns the same, for a student that keeps the layers up to there or for
+    a cascade."""
+    cascade: CascadeConfig | None = None
+    """Let the exit settle requests that are clearly benign; None runs every layer for every text."""
     feed_forward_width: Annotated[int, Field(ge=1)] | None = None
     """Neurons to keep in every feed-forward layer; None keeps all."""
-    start_bundle: str | None = None
-    """Bundle whose weights the run starts from, by its id; it lies in the folder ``bundle`` of its run."""
     teacher: TeacherConfig | None = None
     gpu_graph: bool = True
     """Whether the bundle holds an fp16 graph for GPUs too."""
@@ -125,6 +141,10 @@ class TrainingConfig(_Strict):
     loss: LossConfig
     windows: WindowConfig
     operating_points: dict[str, Fraction]
+
+    def with_seed(self, seed: int) -> TrainingConfig:
+        """The same settings with another seed, as a run of its own."""
+        return self.model_copy(update={"id": f"{self.id}-{seed}", "seed": seed})
 
     @classmethod
     def from_toml(cls, path: Path) -> TrainingConfig:

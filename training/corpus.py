@@ -7,11 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
+from medguard.scores import LABELS
 from training import answer_sources, augment, request_sources
 from training.config import DataConfig
 from training.examples import Example
 
 __all__ = ["build_examples"]
+
+_AT_1 = LABELS.index("request_harm>=1")
+_AT_2 = LABELS.index("request_harm>=2")
 
 
 def build_examples(config: DataConfig, seed: int) -> list[Example]:
@@ -39,7 +43,19 @@ def build_examples(config: DataConfig, seed: int) -> list[Example]:
     examples += islice(augment.framed(examples, config.framed_requests, config.frames, seed), config.limit)
     examples += islice(augment.noisy(examples, config.noisy_requests, seed), config.limit)
     examples += islice(augment.buried(examples, config.buried_requests, seed), config.limit)
-    return list(_drop_prompts(examples, config.prompt_dropout, seed))
+    softened = (_soften_borderline(item, config.borderline) for item in examples)
+    return list(_drop_prompts(list(softened), config.prompt_dropout, seed))
+
+
+def _soften_borderline(item: Example, target: float) -> Example:
+    """Tell a request at the borderline level 1 apart from a benign one in the head of level 2 too.
+
+    A small model that must rank both alike learns to doubt how harmful requests are put.
+    """
+    targets = list(item.targets)
+    if item.mask[_AT_1] and targets[_AT_1] == 1.0 and targets[_AT_2] == 0.0:
+        targets[_AT_2] = target
+    return replace(item, targets=tuple(targets))
 
 
 def _drop_prompts(examples: Sequence[Example], share: float, seed: int) -> Iterator[Example]:

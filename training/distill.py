@@ -27,17 +27,18 @@ from medguard.errors import MedGuardError
 from medguard.scores import LABELS
 from training.batches import Encoded, encode
 from training.calibration import fit_platt, threshold_at
+from training.cascade import EarlyExit, exit_below, settled
 from training.config import TeacherConfig, TrainingConfig
-from training.encoder import GuardModel, load_pretrained, read_tokenizer
+from training.encoder import EXIT_LOGITS, GuardModel, load_pretrained, read_tokenizer
 from training.examples import Example, split_examples
-from training.export import CPU_GRAPH, GPU_GRAPH, export_graphs, graph_logits, torch_logits
+from training.export import CPU_GRAPH, GPU_GRAPH, export_graphs
 from training.leaks import clean_examples, drop_leaks, evaluation_texts, texts_of
+from training.logits import graph_logits, torch_outputs
 from training.loop import CHECKPOINT, train
 from training.package import write_config
 from training.parity import measure_parity
 from training.pool import build_pool
 from training.prune import prune_feed_forward
-from training.released import start_from_bundle
 from training.smooth import smooth
 from training.soft_labels import load_teacher, soften, start_from, teacher_logits
 from training.validation import validate
@@ -62,7 +63,7 @@ class _Data:
 
 def distill(
     config: TrainingConfig,
-    output: Path,
+    output: Path | None,
     run_folder: Path,
     *,
     device: torch.device,
@@ -73,35 +74,33 @@ def distill(
 
     Args:
         config: Settings.
-        output: Folder of the bundle.
+        output: Folder of the bundle; None to train only.
         run_folder: Where the checkpoint is kept; it belongs to one configuration.
         device: Where to train.
         teacher: Settings of the teacher that `config` names; its run lies beside `run_folder`.
         stop_after_steps: Stop early, with a checkpoint (None: to the end).
 
     Returns:
-        Whether the bundle is complete (False: stopped early).
+        Whether the run is complete (False: stopped early).
 
     Raises:
         MedGuardError: Data or weights cannot be read, the checkpoint is of another run, or int8 loses too
             much quality.
     """
-    taught = _load_teacher(config, teacher, run_folder)
+    teachers = _load_teachers(config, teacher, run_folder)
     data = _prepare(config)
     _claim(run_folder, config, data, teacher)
     tokenizer = read_tokenizer(encoder_folder(config.encoder))
     torch.manual_seed(config.seed)
     model = load_pretrained(config.encoder, config.layers, config.exit_layer)
-    if config.start_bundle is not None:
-        start_from_bundle(model, _start_folder(config.start_bundle, run_folder))
 
     def encoded(examples: Sequence[Example]) -> list[Encoded]:
         return encode(examples, tokenizer, config.windows, model.special_tokens)
 
     training = data.train
-    if taught is not None and config.teacher is not None:
-        start_from(model, taught)
-        training = _learn_from_teacher(config, config.teacher, taught, data, encoded, run_folder, device)
+    if teachers and config.teacher is not None:
+        start_from(model, teachers[0])
+        training = _learn_from_teachers(config, config.teacher, teachers, data, encoded, run_folder, device)
     if config.feed_forward_width is not None:
         prune_feed_forward(
             model, encoded(_some(data.train, _PRUNING_EXAMPLES, config)), config.feed_forward_width
@@ -110,7 +109,8 @@ def distill(
         model, encoded(training), config, run_folder, device=device, stop_after_steps=stop_after_steps
     ):
         return False
-    _pack(model, config, data, Counter(item.source for item in training), encoded, output)
+    if output is not None:
+        _pack(model.cpu(), config, data, Counter(item.source for item in training), encoded, output)
     return True
 
 
@@ -126,21 +126,26 @@ def _pack(
     console.print("exporting and quantising")
     output.mkdir(parents=True, exist_ok=True)
     smooth(model, encoded(_some(data.train, _SMOOTHING_EXAMPLES, config)))
-    export_graphs(model, output, gpu_graph=config.gpu_graph)
     shutil.copyfile(encoder_folder(config.encoder) / "tokenizer.json", output / "tokenizer.json")
     held_out = encoded(data.held_out)
+    plain = torch_outputs(model, held_out)
+    full_depth = plain["logits"]
+    early_exit, early = _early_exit(config, model, plain, held_out, data)
+    export_graphs(model, output, gpu_graph=config.gpu_graph, early_exit=early_exit)
     small = graph_logits(output / CPU_GRAPH, held_out)
     targets = np.array([item.targets for item in data.held_out])
     mask = np.array([item.mask for item in data.held_out])
-    plain = torch_logits(model, held_out)
-    parity = {"int8": measure_parity(plain, small, targets, mask)}
+    cascaded = np.where(early[:, None], plain.get(EXIT_LOGITS, full_depth), full_depth)
+    parity = {"int8": measure_parity(cascaded, small, targets, mask)}
     if config.gpu_graph:
-        parity["fp16"] = measure_parity(plain, graph_logits(output / GPU_GRAPH, held_out), targets, mask)
+        parity["fp16"] = measure_parity(full_depth, graph_logits(output / GPU_GRAPH, held_out), targets, mask)
     record = {
         "record": _record(config, data, trained_on),
         "held_out": validate(small, data.held_out),
         "parity": parity,
     }
+    if early_exit is not None:
+        record["cascade"] = _cascade_record(config, early_exit, early, full_depth, data)
     calibration = fit_platt(small, targets, mask * _calibrates(data.held_out))
     provisional = {
         name: OperatingPoint(prompt_threshold=0.5, response_threshold=0.5, target_false_positive_rate=rate)
@@ -151,13 +156,46 @@ def _pack(
     write_config(output, config, calibration, points, record, model)
 
 
+def _early_exit(
+    config: TrainingConfig,
+    model: GuardModel,
+    plain: dict[str, NDArray[np.float64]],
+    held_out: Sequence[Encoded],
+    data: _Data,
+) -> tuple[EarlyExit | None, NDArray[np.bool_]]:
+    """Fix when the exit settles a request, and tell which held-out examples it settles."""
+    if config.cascade is None:
+        return None, np.zeros(len(held_out), dtype=bool)
+    tokenizer = read_tokenizer(encoder_folder(config.encoder))
+    early_exit = EarlyExit(
+        below=exit_below(plain[EXIT_LOGITS], data.held_out, config.cascade.miss_rate),
+        separator=tokenizer.token_to_id(model.special_tokens.separator),
+    )
+    return early_exit, settled(plain[EXIT_LOGITS], held_out, early_exit)
+
+
+def _cascade_record(
+    config: TrainingConfig,
+    early_exit: EarlyExit,
+    early: NDArray[np.bool_],
+    full_depth: NDArray[np.float64],
+    data: _Data,
+) -> dict[str, Any]:
+    """What the exit does to held-out requests: how many it settles, and what full depth says alone."""
+    sources = np.array([item.source for item in data.held_out])
+    requests = np.array([item.response is None for item in data.held_out])
+    return {
+        "exit_layer": config.exit_layer,
+        "settled_below_logit": early_exit.below,
+        "settled_share": {
+            name: float(early[requests & (sources == name)].mean()) for name in sorted(set(sources[requests]))
+        },
+        "held_out_at_full_depth": validate(full_depth, data.held_out),
+    }
+
+
 def _some(examples: list[Example], count: int, config: TrainingConfig) -> list[Example]:
     return random.Random(config.seed).sample(examples, min(count, len(examples)))
-
-
-def _start_folder(bundle: str, run_folder: Path) -> Path:
-    """Where the bundle that a run starts from was built."""
-    return run_folder.parent / bundle / "bundle"
 
 
 def _prepare(config: TrainingConfig) -> _Data:
@@ -170,51 +208,61 @@ def _prepare(config: TrainingConfig) -> _Data:
     return _Data(kept, held_out, dropped)
 
 
-def _load_teacher(
+def _load_teachers(
     config: TrainingConfig, teacher: TrainingConfig | None, run_folder: Path
-) -> GuardModel | None:
+) -> list[GuardModel]:
     if config.teacher is None and teacher is None:
-        return None
+        return []
     if config.teacher is None or teacher is None:
         raise MedGuardError(
             f"settings {config.id} and the teacher given do not agree on whether there is one"
         )
     if teacher.data.holdout_fraction != config.data.holdout_fraction:
         raise MedGuardError(f"{config.id} and its teacher {teacher.id} must hold out the same fraction")
-    return load_teacher(teacher, run_folder.parent / teacher.id)
+    return [load_teacher(teacher, folder) for folder in _teacher_folders(config.teacher, teacher, run_folder)]
 
 
-def _learn_from_teacher(
+def _teacher_folders(learning: TeacherConfig, teacher: TrainingConfig, run_folder: Path) -> list[Path]:
+    """Where the runs of the teacher lie, one for each seed."""
+    return [run_folder.parent / teacher.with_seed(seed).id for seed in learning.seeds]
+
+
+def _learn_from_teachers(
     config: TrainingConfig,
     learning: TeacherConfig,
-    taught: GuardModel,
+    teachers: Sequence[GuardModel],
     data: _Data,
     encoded: Callable[[Sequence[Example]], list[Encoded]],
     run_folder: Path,
     device: torch.device,
 ) -> list[Example]:
-    """Return the labelled texts and the pool, with the scores of the teacher `taught` in their targets."""
+    """Return the labelled texts and the pool, with the teachers' scores in their targets."""
+    clean = _clean_pool(config, learning, data)
+    # With no weight in the labels only the pool needs scores.
+    as_judged, scored = ([], [*data.train, *clean]) if learning.weight else (data.train, clean)
+    logits = teacher_logits(teachers, encoded(scored), run_folder, device)
+    return [*as_judged, *soften(scored, logits, learning.weight)]
+
+
+def _clean_pool(config: TrainingConfig, learning: TeacherConfig, data: _Data) -> list[Example]:
+    """Draw the pool, without what is held out or near an evaluation text."""
     pool = build_pool(learning.pool, config.data, data.train, config.seed)
     kept, _ = split_examples(pool, config.data.holdout_fraction)
     # Nor may the pool bring held-out texts back by another name.
     apart = evaluation_texts() | {f"held-out/{name}": text for name, text in texts_of(data.held_out).items()}
     clean, dropped = drop_leaks(kept, apart)
-    console.print(f"the teacher scores {len(clean)} more texts; {dropped.total()} dropped as leaks")
-    # With no weight in the labels only the pool needs scores.
-    as_judged, scored = ([], [*data.train, *clean]) if learning.weight else (data.train, clean)
-    logits = teacher_logits(taught, encoded(scored), run_folder, device)
-    return [*as_judged, *soften(scored, logits, learning.weight)]
+    console.print(f"the teachers score {len(clean)} more texts; {dropped.total()} dropped as leaks")
+    return clean
 
 
 def _claim(run_folder: Path, config: TrainingConfig, data: _Data, teacher: TrainingConfig | None) -> None:
     """Bind the folder to configuration, data and teacher, so that no checkpoint continues another run."""
     run_folder.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256((config.model_dump_json() + "".join(item.id for item in data.train)).encode())
-    if teacher is not None:
-        # Trained anew, the teacher gives other scores than those that are kept here.
-        digest.update(_file_digest(run_folder.parent / teacher.id / CHECKPOINT))
-    if config.start_bundle is not None:
-        digest.update(_file_digest(_start_folder(config.start_bundle, run_folder) / CPU_GRAPH))
+    if teacher is not None and config.teacher is not None:
+        # Trained anew, a teacher gives other scores than those that are kept here.
+        for folder in _teacher_folders(config.teacher, teacher, run_folder):
+            digest.update(_file_digest(folder / CHECKPOINT))
     fingerprint = digest.hexdigest()
     marker = run_folder / "fingerprint"
     if marker.exists() and marker.read_text() != fingerprint:
@@ -283,7 +331,11 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    config: Annotated[Path, typer.Option(help="Settings file.")] = CONFIGS / "mpnet6-v3.toml",
+    config: Annotated[Path, typer.Option(help="Settings file.")] = CONFIGS / "mpnet9-v1.toml",
+    seed: Annotated[
+        int | None, typer.Option(help="Another seed than the settings', for a run of its own.")
+    ] = None,
+    train_only: Annotated[bool, typer.Option(help="Train, but pack no bundle.")] = False,
     output: Annotated[Path | None, typer.Option(help="Folder of the bundle.")] = None,
     run_folder: Annotated[Path | None, typer.Option(help="Folder of the checkpoint.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -291,25 +343,30 @@ def main(
 ) -> None:
     """Train, calibrate, export and pack a classifier bundle."""
     settings = TrainingConfig.from_toml(config)
+    if seed is not None:
+        settings = settings.with_seed(seed)
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    output = output or ROOT / "classifiers" / settings.id
+    output = None if train_only else output or ROOT / "classifiers" / settings.id
     run_folder = run_folder or RUNS / settings.id
-    named = settings.teacher and TrainingConfig.from_toml(config.parent / f"{settings.teacher.settings}.toml")
+    teacher = None
+    if settings.teacher is not None:
+        teacher = TrainingConfig.from_toml(config.parent / f"{settings.teacher.settings}.toml")
     try:
         complete = distill(
             settings,
             output,
             run_folder,
             device=torch.device(chosen),
-            teacher=named,
+            teacher=teacher,
             stop_after_steps=stop_after_steps,
         )
     except MedGuardError as error:
         console.print(f"error: {error}", style="red", markup=False, highlight=False)
         raise typer.Exit(2) from error
-    console.print(
-        f"bundle written to {output}" if complete else f"stopped; run again to continue {run_folder}"
-    )
+    if not complete:
+        console.print(f"stopped; run again to continue {run_folder}")
+    else:
+        console.print(f"trained in {run_folder}" if output is None else f"bundle written to {output}")
 
 
 if __name__ == "__main__":

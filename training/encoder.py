@@ -14,8 +14,11 @@ from medguard.bundle import SpecialTokens
 from medguard.scores import LABELS
 from training.weights import encoder_folder
 
-__all__ = ["GuardModel", "load_pretrained", "read_tokenizer"]
+__all__ = ["EXIT_LOGITS", "GuardModel", "load_pretrained", "read_tokenizer"]
 
+
+EXIT_LOGITS = "exit_logits"
+"""Name of the exit's output, beside ``logits``."""
 
 _SPECIAL = {
     "bert": SpecialTokens(),
@@ -26,8 +29,9 @@ _SPECIAL = {
 class GuardModel(PreTrainedModel):
     """Encoder with mean pooling (Reimers and Gurevych 2019) and one linear layer of logits.
 
-    With an exit, a second head reads the hidden states after layer `exit_layer` and learns the same targets,
-    so that the layers up to there can later stand alone (deep supervision, Lee et al. 2015).
+    With an exit, a second head reads the hidden states after layer `exit_layer` and learns the same targets
+    (deep supervision, Lee et al. 2015): the layers up to there can later stand alone, or settle by themselves
+    what they are sure of (`training.cascade`).
     """
 
     config_class = PretrainedConfig
@@ -50,9 +54,9 @@ class GuardModel(PreTrainedModel):
     ) -> dict[str, torch.Tensor]:
         """Return ``{"logits": ...}``, float of shape (batch, labels), from ids of shape (batch, tokens).
 
-        In training a model with an exit also gives ``"exit_logits"`` of the same shape.
+        A model with an exit also gives ``"exit_logits"`` of the same shape.
         """
-        exit_head = self.exit_head if self.training else None
+        exit_head = self.exit_head
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None and self.has_token_types:
             inputs["token_type_ids"] = token_type_ids
@@ -60,7 +64,7 @@ class GuardModel(PreTrainedModel):
         result = {"logits": self.head(self.dropout(_mean(found.last_hidden_state, attention_mask)))}
         if exit_head is not None:
             pooled = _mean(found.hidden_states[self.exit_layer], attention_mask)
-            result["exit_logits"] = exit_head(self.dropout(pooled))
+            result[EXIT_LOGITS] = exit_head(self.dropout(pooled))
         return result
 
     @property

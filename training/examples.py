@@ -16,7 +16,14 @@ DATA = Path(__file__).resolve().parent / "data"
 JUDGED_ANSWERS = ("judged_answers", "forced_answers", "contrast_answers", "judged_more")
 """Sources of a model's answers whose harmfulness is known."""
 
-_OWN_MEDICAL = ("contrast", "contrast_llama3", "sensitive", "patient_pairs", "sensitive_pairs")
+_OWN_MEDICAL = (
+    "contrast",
+    "contrast_llama3",
+    "sensitive",
+    "patient_pairs",
+    "sensitive_pairs",
+    "medicine_pairs",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from torch import nn
 from medguard.scores import LABELS
 from training.batches import Batch, Encoded, collate, epoch_order
 from training.config import LossConfig, OptimiserConfig, TrainingConfig
-from training.encoder import GuardModel
+from training.encoder import EXIT_LOGITS, GuardModel
 from training.precision import half_precision
 
 __all__ = ["CHECKPOINT", "train"]
@@ -55,6 +55,8 @@ def train(
         for batch in epoch_order(lengths, settings.batch_size, config.seed, epoch)
     ]
     # Fused, a step over the embeddings of a large encoder costs a fifth.
+    if settings.freeze_words:
+        model.encoder.get_input_embeddings().weight.requires_grad_(False)
     optimiser = torch.optim.AdamW(_parameter_groups(model, settings), fused=True)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, _schedule(len(plan), settings.warmup_fraction))
     step = _resume(folder, model, optimiser, scheduler, device)
@@ -93,7 +95,7 @@ def _loss(model: GuardModel, batch: Batch, head_weights: torch.Tensor, exit_weig
         return (per_example * batch.weights).sum() / batch.weights.sum()
 
     loss = entropy(found["logits"])
-    return loss + exit_weight * entropy(found["exit_logits"]) if "exit_logits" in found else loss
+    return loss + exit_weight * entropy(found[EXIT_LOGITS]) if EXIT_LOGITS in found else loss
 
 
 def _head_weights(loss: LossConfig, device: torch.device) -> torch.Tensor:
@@ -113,7 +115,8 @@ def _parameter_groups(model: nn.Module, settings: OptimiserConfig) -> list[dict[
     """Part the weights by learning rate and decay: embeddings, biases and norms do not decay."""
     groups = []
     for is_head, rate in ((False, settings.learning_rate), (True, settings.head_learning_rate)):
-        named = [item for item in model.named_parameters() if ("head." in item[0]) == is_head]
+        trained = (item for item in model.named_parameters() if item[1].requires_grad)
+        named = [item for item in trained if ("head." in item[0]) == is_head]
         decayed = [value for name, value in named if value.ndim > 1 and "embeddings" not in name]
         plain = [value for name, value in named if value.ndim <= 1 or "embeddings" in name]
         groups.append({"params": decayed, "weight_decay": settings.weight_decay, "lr": rate})

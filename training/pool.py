@@ -15,6 +15,7 @@ from training.targets import Targets
 
 __all__ = ["build_pool"]
 
+_SHORTEST_ANSWER = 4
 _UNKNOWN: Targets = ((0.0,) * len(LABELS), (0.0,) * len(LABELS))
 
 
@@ -33,6 +34,7 @@ def build_pool(config: PoolConfig, data: DataConfig, examples: list[Example], se
         _medquad_questions(config.medquad_questions, seed + 2),
         _dialogues(config.dialogues, draw),
         framed(examples, config.framed_requests, data.frames, seed + 1),
+        _dialogue_answers(config.dialogue_answers, draw),
     )
     pool = [item for source in sources for item in list(source)[: data.limit]]
     return [
@@ -61,3 +63,15 @@ def _dialogues(count: int, draw: random.Random) -> Iterator[Example]:
     ]
     for item_id, group, text in draw.sample(turns, min(count, len(turns))):
         yield make_example(item_id, "pool", group, text, None, _UNKNOWN)
+
+
+def _dialogue_answers(count: int, draw: random.Random) -> Iterator[Example]:
+    """Assistant turns of red-team dialogues, each with the human turn before it."""
+    answers = [
+        (f"{dialogue.id}-{number}-a", dialogue.id, dialogue.turns[number - 1][1].strip(), text.strip())
+        for dialogue in datasets.hh_rlhf()
+        for number, (speaker, text) in enumerate(dialogue.turns)
+        if speaker == "assistant" and number and len(text.split()) >= _SHORTEST_ANSWER
+    ]
+    for item_id, group, asked, text in draw.sample(answers, min(count, len(answers))):
+        yield make_example(item_id, "pool", group, asked, text, _UNKNOWN)

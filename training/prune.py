@@ -27,7 +27,7 @@ def prune_feed_forward(model: GuardModel, data: Sequence[Encoded], width: int) -
     Layers are pruned from the first to the last, each on the activations that the pruned ones before it give.
 
     Args:
-        model: An encoder of BERT's or MPNet's layout, on the CPU.
+        model: An encoder of BERT's or MPNet's layout.
         data: Training examples to see activations on; some hundred are plenty.
         width: Neurons to keep, fewer than there are.
     """
@@ -50,7 +50,7 @@ def _inputs(model: GuardModel, layer: nn.Module, data: Sequence[Encoded]) -> tor
     rows = []
     with torch.inference_mode():
         for start in range(0, len(data), _BATCH):
-            batch = collate(data[start : start + _BATCH], model.config.pad_token_id, torch.device("cpu"))
+            batch = collate(data[start : start + _BATCH], model.config.pad_token_id, layer.weight.device)
             model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
             rows.append(seen.pop()[batch.attention_mask.bool()])
     hook.remove()
@@ -61,7 +61,7 @@ def _refitted(hidden: torch.Tensor, weight: torch.Tensor, kept: torch.Tensor) ->
     """Weights over the kept neurons that give the old output as nearly as they can; shape (out, kept)."""
     hidden = hidden.double()
     gram = hidden[:, kept].T @ hidden[:, kept]
-    gram += _RIDGE * gram.diagonal().mean() * torch.eye(len(kept), dtype=gram.dtype)
+    gram += _RIDGE * gram.diagonal().mean() * torch.eye(len(kept), dtype=gram.dtype, device=gram.device)
     # The old weights are the prior: what is kept stays, and only the loss is fitted.
     lost = hidden @ weight.double().T - hidden[:, kept] @ weight.double()[:, kept].T
     fitted = torch.linalg.solve(gram, hidden[:, kept].T @ lost)

@@ -12,6 +12,7 @@ from training.examples import DATA, Example, make_example
 from training.targets import request_targets
 
 __all__ = [
+    "PATIENT_PAIRS",
     "RESTYLED",
     "everyday",
     "general_harm",
@@ -31,6 +32,9 @@ __all__ = [
     "self_instruct",
 ]
 
+
+PATIENT_PAIRS = ("patient_pairs", "sensitive_pairs", "medicine_pairs")
+"""Sources of medical requests as people type them."""
 
 RESTYLED = ("restyled", "restyled_more", "restyled_third", "restyled_fourth", "restyled_fifth")
 """Sources of rephrased requests."""
@@ -96,7 +100,7 @@ def llama3_requests() -> Iterator[Example]:
 
 def patient_pairs() -> Iterator[Example]:
     """Medical requests as people type them, harmful ones beside legitimate look-alikes."""
-    for source in ("patient_pairs", "sensitive_pairs"):
+    for source in PATIENT_PAIRS:
         for item in datasets.requests(DATA / f"{source}_train.jsonl"):
             targets = request_targets(item.request_harm or 0, violates=item.violates or (), general=0.0)
             yield make_example(item.id, source, group_of(item), item.prompt, None, targets)

@@ -1,4 +1,4 @@
-"""A teacher's scores as targets of a student (Hinton et al. 2015), and the student's first weights."""
+"""Teachers' scores as targets of a student (Hinton et al. 2015), and the student's first weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from training.calibration import sigmoid
 from training.config import TrainingConfig
 from training.encoder import GuardModel, load_pretrained
 from training.examples import Example
-from training.export import torch_logits
+from training.logits import torch_logits
 from training.loop import CHECKPOINT
 
 __all__ = ["load_teacher", "soften", "start_from", "teacher_logits"]
@@ -45,24 +45,26 @@ def load_teacher(config: TrainingConfig, run_folder: Path) -> GuardModel:
 def start_from(student: GuardModel, teacher: GuardModel) -> None:
     """Give `student` the teacher's first layers, and the head that the teacher trained after them."""
     own = student.state_dict()
-    weights = {name: value for name, value in teacher.state_dict().items() if name in own}
+    # The student's own exit, if any, is after another layer and starts fresh.
+    shared = {name for name in own if not name.startswith("exit_head.")}
+    weights = own | {name: value for name, value in teacher.state_dict().items() if name in shared}
     if teacher.exit_head is not None and teacher.exit_layer == student.config.num_hidden_layers:
         weights |= {f"head.{name}": value for name, value in teacher.exit_head.state_dict().items()}
     student.load_state_dict(weights)
 
 
 def teacher_logits(
-    teacher: GuardModel, data: Sequence[Encoded], folder: Path, device: torch.device
+    teachers: Sequence[GuardModel], data: Sequence[Encoded], folder: Path, device: torch.device
 ) -> NDArray[np.float64]:
     """Score `data` once, and read the scores from `folder` when the run is continued.
 
     Returns:
-        Logits, float64 of shape (examples, labels).
+        Mean of the teachers' logits, float64 of shape (examples, labels).
     """
     path = folder / _SCORES
     if path.exists():
         return np.asarray(np.load(path), dtype=np.float64)
-    logits = torch_logits(teacher, data, device, half=True)
+    logits = np.mean([torch_logits(teacher, data, device, half=True) for teacher in teachers], axis=0)
     partial = path.with_suffix(".part.npy")
     np.save(partial, logits)
     os.replace(partial, path)

@@ -80,7 +80,7 @@ class TestPolicy:
         assert policy.prompt_threshold is not None
         expected = {"prompt_threshold": policy.prompt_threshold}
         assert policy == Policy.from_yaml(base).model_copy(update=expected)
-        assert "mpnet6" in out.read_text().splitlines()[0]
+        assert "mpnet9" in out.read_text().splitlines()[0]
         verdicts = Checker(policy=policy, classifier=classifier).check_prompts(PROMPTS[:60])
         tripped = sum(verdict.tripped for verdict in verdicts)
         assert f"these lines  {tripped} of 60 trip" in report

@@ -14,7 +14,7 @@ from training.examples import Example, split_examples
 from training.leaks import drop_leaks, evaluation_texts, texts_of
 
 RELEASED = TrainingConfig.from_toml(
-    Path(__file__).resolve().parents[2] / "training" / "configs" / "mpnet6-v3.toml"
+    Path(__file__).resolve().parents[2] / "training" / "configs" / "mpnet9-v1.toml"
 )
 # Every source, those too that were written after the release.
 CONFIG = RELEASED.model_copy(update={"data": RELEASED.data.model_copy(update={"leave_out": ()})})

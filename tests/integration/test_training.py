@@ -11,15 +11,15 @@ import torch
 
 from medguard import Checker, Classifier
 from medguard.bundle import Bundle
-from medguard.errors import BundleError, MedGuardError
+from medguard.errors import MedGuardError
+from medguard.scores import LABELS
 from tests.upstream import requires_upstream
 from training.batches import Encoded, encode, epoch_order
-from training.config import PoolConfig, TeacherConfig, TrainingConfig
+from training.config import CascadeConfig, PoolConfig, TeacherConfig, TrainingConfig
+from training.corpus import build_examples
 from training.distill import distill
 from training.encoder import load_pretrained
-from training.export import CPU_GRAPH, graph_logits, torch_logits
 from training.loop import train
-from training.released import start_from_bundle
 from training.soft_labels import load_teacher, start_from
 from training.weights import encoder_folder
 
@@ -74,6 +74,32 @@ def test_a_stopped_run_continues_to_the_same_weights(tmp_path: Path, config: Tra
     )
 
 
+def test_frozen_words_stay_as_they_were_pre_trained(tmp_path: Path, config: TrainingConfig) -> None:
+    frozen = config.model_copy(
+        update={"optimiser": config.optimiser.model_copy(update={"freeze_words": True})}
+    )
+    torch.manual_seed(7)
+    model = load_pretrained(config.encoder, 1)
+    words = model.encoder.get_input_embeddings().weight.clone()
+    layer = model.encoder.encoder.layer[0].output.dense.weight.clone()
+    assert train(model, random_examples(16), frozen, tmp_path, device=CPU)
+    assert torch.equal(model.encoder.get_input_embeddings().weight, words)
+    assert not torch.equal(model.encoder.encoder.layer[0].output.dense.weight, layer)
+
+
+@requires_upstream()
+def test_borderline_requests_are_softened_below_harmful(config: TrainingConfig) -> None:
+    data = config.data.model_copy(update={"borderline": 0.3})
+    at_1, at_2 = LABELS.index("request_harm>=1"), LABELS.index("request_harm>=2")
+    plain, soft = build_examples(config.data, 1), build_examples(data, 1)
+    pairs = list(zip(plain, soft, strict=True))
+    changed = [(before, after) for before, after in pairs if before.targets != after.targets]
+    assert changed
+    assert all(before.targets[at_1] == 1.0 and before.targets[at_2] == 0.0 for before, _ in changed)
+    assert all(after.targets[at_2] == 0.3 for _, after in changed)
+    assert all(before.is_benign_medical_request == after.is_benign_medical_request for before, after in pairs)
+
+
 @requires_upstream()
 def test_distil_gives_a_bundle_that_a_checker_runs(tmp_path: Path, config: TrainingConfig) -> None:
     assert distill(config, tmp_path / "bundle", tmp_path / "run", device=CPU)
@@ -99,29 +125,42 @@ def test_distil_gives_a_bundle_that_a_checker_runs(tmp_path: Path, config: Train
 def test_a_student_starts_from_its_teacher_and_learns_its_scores(
     tmp_path: Path, config: TrainingConfig
 ) -> None:
-    teacher = config.model_copy(update={"id": "teacher", "exit_layer": 2})
-    pool = PoolConfig(llama3_requests=20, medquad_questions=20, dialogues=20, framed_requests=20)
+    teacher = config.model_copy(update={"id": "teacher", "exit_layer": 3})
+    pool = PoolConfig(
+        llama3_requests=20, medquad_questions=20, dialogues=20, framed_requests=20, dialogue_answers=20
+    )
     student = config.model_copy(
         update={
             "id": "student",
-            "layers": 2,
+            "layers": 3,
+            "exit_layer": 1,
+            "cascade": CascadeConfig(miss_rate=0.05),
+            "feed_forward_width": 256,
             "gpu_graph": False,
-            "teacher": TeacherConfig(settings="teacher", weight=0.5, pool=pool),
+            "teacher": TeacherConfig(settings="teacher", seeds=(1, 2), weight=0.5, pool=pool),
         }
     )
     with pytest.raises(MedGuardError, match="no checkpoint of the teacher"):
         distill(student, tmp_path / "bundle", tmp_path / "student", device=CPU, teacher=teacher)
-    assert not distill(teacher, tmp_path / "none", tmp_path / "teacher", device=CPU, stop_after_steps=2)
+    for seed in (1, 2):
+        run = teacher.with_seed(seed)
+        assert not distill(run, None, tmp_path / run.id, device=CPU, stop_after_steps=2)
     built = tmp_path / "student" / "bundle"
     assert distill(student, built, tmp_path / "student", device=CPU, teacher=teacher)
     bundle = Bundle(built)
     bundle.verify()
     assert bundle.config.graphs == {"cpu": "model.int8.onnx"}
     assert bundle.config.training["record"]["train_examples"]["pool"] > 40
-    taught = load_teacher(teacher, tmp_path / "teacher")
-    fresh = load_pretrained(config.encoder, 2)
+    cascade = bundle.config.training["cascade"]
+    assert cascade["exit_layer"] == 1
+    assert 0.0 <= cascade["settled_share"]["medsafetybench"] < 1.0
+    assert not Checker(classifier=Classifier.load(built, device="cpu")).check_prompt("How are you?").failed
+    taught = load_teacher(teacher, tmp_path / "teacher-1")
+    fresh = load_pretrained(config.encoder, 3, 1)
+    own_exit = fresh.exit_head.weight.clone()
     start_from(fresh, taught)
     assert torch.equal(fresh.head.weight, taught.exit_head.weight)
+    assert torch.equal(fresh.exit_head.weight, own_exit)
     assert torch.equal(
         fresh.encoder.encoder.layer[1].output.dense.weight,
         taught.encoder.encoder.layer[1].output.dense.weight,
@@ -130,24 +169,6 @@ def test_a_student_starts_from_its_teacher_and_learns_its_scores(
     other = teacher.model_copy(update={"data": data})
     with pytest.raises(MedGuardError, match="hold out the same fraction"):
         distill(student, tmp_path / "bundle", tmp_path / "other", device=CPU, teacher=other)
-    _assert_a_run_goes_on_from(built, student, tmp_path)
-
-
-def _assert_a_run_goes_on_from(built: Path, student: TrainingConfig, tmp_path: Path) -> None:
-    """The released graph gives back the weights, and a narrower model is trained from them."""
-    again = load_pretrained(student.encoder, 2)
-    start_from_bundle(again, built)
-    data = random_examples(8)
-    found, released = torch_logits(again, data), graph_logits(built / CPU_GRAPH, data)
-    assert np.abs(found - released).mean() < 0.1 * np.abs(released).mean()
-    narrower = student.model_copy(
-        update={"id": "next", "teacher": None, "start_bundle": "student", "feed_forward_width": 256}
-    )
-    assert distill(narrower, tmp_path / "narrow", tmp_path / "next", device=CPU)
-    before, after = ((folder / CPU_GRAPH).stat().st_size for folder in (built, tmp_path / "narrow"))
-    assert after < before - 2 * 2 * 384 * (1536 - 256) * 0.9
-    with pytest.raises(BundleError, match="do not fit"):
-        start_from_bundle(again, tmp_path / "narrow")
 
 
 def test_training_and_runtime_build_the_same_windows(classifier: Classifier) -> None:

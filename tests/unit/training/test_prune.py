@@ -7,7 +7,7 @@ import torch
 
 from training.batches import Encoded
 from training.encoder import GuardModel, load_pretrained
-from training.export import torch_logits
+from training.logits import torch_logits
 from training.prune import prune_feed_forward
 
 

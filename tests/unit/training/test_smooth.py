@@ -7,7 +7,7 @@ from transformers import BertConfig, MPNetConfig, PretrainedConfig
 from medguard.scores import LABELS
 from training.batches import Encoded
 from training.encoder import GuardModel
-from training.export import torch_logits
+from training.logits import torch_logits
 from training.smooth import SmoothedLinear, smooth
 
 SMALL = {
