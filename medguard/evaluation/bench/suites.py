@@ -214,7 +214,8 @@ _SUITES: Final[dict[str, SuiteInfo]] = {
         "med-safety-bench",
         lambda: _med_harm("llama2"),
     ),
-    # Some thousands of its 74,374 requests trained MedGuard's own bundle: no held-out test of that guard.
+    # More than a third of its 74,374 requests trained MedGuard's own bundle, most of them scored by its
+    # teachers alone: no held-out test of that guard.
     "med-harm-llama3": SuiteInfo(
         "MedSafetyBench, requests by Llama-3 (some trained MedGuard's bundle)",
         _AMA,
