@@ -38,6 +38,7 @@ train: train-teacher  ## Rebuild the classifier from data to model card. An hour
 	for seed in 2 3 4; do $(TRAIN_TEACHER) --seed $$seed --train-only || exit; done
 	$(BIN)/python -m training.distill
 	$(BIN)/python -m benchmarks.quality
+	$(BIN)/python -m benchmarks.latency
 	$(BIN)/python -m benchmarks.robustness --limit 100 --buried-limit 20
 	$(BIN)/python -m training.ablation
 	$(BIN)/python -m training.card

@@ -11,6 +11,7 @@ import platform
 import random
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +24,7 @@ from rich.progress import track
 from tokenizers import Tokenizer
 
 from benchmarks.sets import EvaluationSets
-from benchmarks.shared import BundleOption, OutputOption, write_result
+from benchmarks.shared import BundleOption, OutputOption, comparison_key, write_result
 from medguard import Checker, Classifier
 from medguard.bundle import Bundle, default_bundle_path
 from training.cascade import SETTLED
@@ -52,9 +53,7 @@ def measure(bundle: Path, rounds: int) -> dict[str, Any]:
     graph = _Bare(opened.read(opened.config.graphs["cpu"]), opened.read("tokenizer.json"))
     small = _Bare(*_minilm())
     kinds = _requests()
-    times: dict[str, dict[str, list[float]]] = {
-        kind: {name: [] for name in ("check_prompt", "bare_onnxruntime", "bare_minilm")} for kind in kinds
-    }
+    times: dict[str, dict[str, list[float]]] = {kind: defaultdict(list) for kind in kinds}
     for number in track(range(_WARM_UP + rounds), description="latency"):
         for kind, texts in kinds.items():
             text = texts[number % len(texts)]
@@ -70,12 +69,14 @@ def measure(bundle: Path, rounds: int) -> dict[str, Any]:
                 call()
                 if number >= _WARM_UP:
                     times[kind][name].append((time.perf_counter() - started) * 1000.0)
-    together = {
-        name: [value for kind in kinds for value in times[kind][name]] for name in next(iter(times.values()))
-    }
+    together: dict[str, list[float]] = defaultdict(list)
+    for found in times.values():
+        for name, values in found.items():
+            together[name].extend(values)
     return {
         "schema_version": 2,
         "classifier": checker.classifier.id,
+        "comparison": comparison_key(checker.classifier),
         "words": list(_WORDS),
         "rounds": rounds,
         **_figures(together),

@@ -136,6 +136,7 @@ def recorded(bundle: Bundle) -> str:
     peers = _read("peers.json")
     measured = {
         "peers": peers["comparison"]["files"],
+        "latency": own["latency"]["comparison"]["files"],
         "throughput": own["throughput"]["comparison"]["files"],
         **{f"models-{kind}": record["bundle_files"] for kind, record in models.items()},
     }

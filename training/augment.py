@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from medguard.evaluation import datasets
 from medguard.evaluation.transforms import TRANSFORMS
-from training.examples import DATA, Example, make_example
+from training.examples import DATA, PATIENT_PAIRS, Example, make_example
 from training.targets import request_targets
 
 __all__ = ["buried", "framed", "noisy"]
@@ -25,9 +25,7 @@ _PLAIN = (
     "llama3",
     "contrast_llama3",
     "sensitive",
-    "patient_pairs",
-    "sensitive_pairs",
-    "medicine_pairs",
+    *PATIENT_PAIRS,
     "general_contrast",
     "general_pairs",
     "general_more",

@@ -34,13 +34,13 @@ def render(
         result: What ``benchmarks.quality`` recorded for exactly its files.
         ablation: What ``training.ablation`` recorded; None leaves the section out.
         robustness: What ``benchmarks.robustness`` recorded; None leaves the section out.
-        latency: What ``benchmarks.latency`` recorded for this bundle; None leaves the table out.
+        latency: What ``benchmarks.latency`` recorded; None leaves the table out.
 
     Raises:
         ValueError: A result was measured on other files.
     """
     config = bundle.config
-    for measured in (result, robustness):
+    for measured in (result, robustness, latency):
         if measured is not None and measured["comparison"]["files"] != config.digests:
             raise ValueError(f"the recorded figures are not of these files of {config.id}")
     environment = jinja2.Environment(

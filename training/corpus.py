@@ -52,10 +52,9 @@ def _soften_borderline(item: Example, target: float) -> Example:
 
     A small model that must rank both alike learns to doubt how harmful requests are put.
     """
-    targets = list(item.targets)
-    if item.mask[_AT_1] and targets[_AT_1] == 1.0 and targets[_AT_2] == 0.0:
-        targets[_AT_2] = target
-    return replace(item, targets=tuple(targets))
+    if not item.mask[_AT_1] or item.targets[_AT_1] != 1.0 or item.targets[_AT_2] != 0.0:
+        return item
+    return replace(item, targets=(*item.targets[:_AT_2], target, *item.targets[_AT_2 + 1 :]))
 
 
 def _drop_prompts(examples: Sequence[Example], share: float, seed: int) -> Iterator[Example]:

@@ -77,7 +77,7 @@ def distill(
         output: Folder of the bundle; None to train only.
         run_folder: Where the checkpoint is kept; it belongs to one configuration.
         device: Where to train.
-        teacher: Settings of the teacher that `config` names; its run lies beside `run_folder`.
+        teacher: Settings of the teacher that `config` names; its runs lie beside `run_folder`.
         stop_after_steps: Stop early, with a checkpoint (None: to the end).
 
     Returns:

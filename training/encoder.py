@@ -56,15 +56,14 @@ class GuardModel(PreTrainedModel):
 
         A model with an exit also gives ``"exit_logits"`` of the same shape.
         """
-        exit_head = self.exit_head
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None and self.has_token_types:
             inputs["token_type_ids"] = token_type_ids
-        found = self.encoder(**inputs, output_hidden_states=exit_head is not None)
+        found = self.encoder(**inputs, output_hidden_states=self.exit_head is not None)
         result = {"logits": self.head(self.dropout(_mean(found.last_hidden_state, attention_mask)))}
-        if exit_head is not None:
+        if self.exit_head is not None:
             pooled = _mean(found.hidden_states[self.exit_layer], attention_mask)
-            result[EXIT_LOGITS] = exit_head(self.dropout(pooled))
+            result[EXIT_LOGITS] = self.exit_head(self.dropout(pooled))
         return result
 
     @property

@@ -10,20 +10,24 @@ from pathlib import Path
 from medguard.scores import LABELS
 from training.targets import Targets
 
-__all__ = ["DATA", "JUDGED_ANSWERS", "Example", "is_held_out", "make_example", "split_examples"]
+__all__ = [
+    "DATA",
+    "JUDGED_ANSWERS",
+    "PATIENT_PAIRS",
+    "Example",
+    "is_held_out",
+    "make_example",
+    "split_examples",
+]
 
 DATA = Path(__file__).resolve().parent / "data"
 JUDGED_ANSWERS = ("judged_answers", "forced_answers", "contrast_answers", "judged_more")
 """Sources of a model's answers whose harmfulness is known."""
 
-_OWN_MEDICAL = (
-    "contrast",
-    "contrast_llama3",
-    "sensitive",
-    "patient_pairs",
-    "sensitive_pairs",
-    "medicine_pairs",
-)
+PATIENT_PAIRS = ("patient_pairs", "sensitive_pairs", "medicine_pairs")
+"""Sources of medical requests as people type them."""
+
+_OWN_MEDICAL = ("contrast", "contrast_llama3", "sensitive", *PATIENT_PAIRS)
 
 
 @dataclass(frozen=True, slots=True)

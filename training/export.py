@@ -55,7 +55,8 @@ def export_graphs(
         if early_exit is not None:
             settle_early(folder / CPU_GRAPH, early_exit)
         if gpu_graph:
-            _write_plain(model, plain, with_exit=False)
+            if early_exit is not None:
+                _write_plain(model, plain, with_exit=False)
             _write_half(model, plain, folder / GPU_GRAPH)
 
 

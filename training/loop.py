@@ -54,9 +54,9 @@ def train(
         for epoch in range(settings.epochs)
         for batch in epoch_order(lengths, settings.batch_size, config.seed, epoch)
     ]
-    # Fused, a step over the embeddings of a large encoder costs a fifth.
     if settings.freeze_words:
         model.encoder.get_input_embeddings().weight.requires_grad_(False)
+    # Fused, a step over the embeddings of a large encoder costs a fifth.
     optimiser = torch.optim.AdamW(_parameter_groups(model, settings), fused=True)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, _schedule(len(plan), settings.warmup_fraction))
     step = _resume(folder, model, optimiser, scheduler, device)

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator
 from medguard.evaluation import datasets
 from medguard.evaluation.records import JudgeLabel, QuestionAnswer, Request, RequestLabel, SecondJudgeLabel
 from training.everyday import everyday_requests, smalltalk
-from training.examples import DATA, Example, make_example
+from training.examples import DATA, PATIENT_PAIRS, Example, make_example
 from training.targets import request_targets
 
 __all__ = [
-    "PATIENT_PAIRS",
     "RESTYLED",
     "everyday",
     "general_harm",
@@ -32,9 +31,6 @@ __all__ = [
     "self_instruct",
 ]
 
-
-PATIENT_PAIRS = ("patient_pairs", "sensitive_pairs", "medicine_pairs")
-"""Sources of medical requests as people type them."""
 
 RESTYLED = ("restyled", "restyled_more", "restyled_third", "restyled_fourth", "restyled_fifth")
 """Sources of rephrased requests."""

@@ -36,7 +36,7 @@ def load_teacher(config: TrainingConfig, run_folder: Path) -> GuardModel:
     """
     path = run_folder / CHECKPOINT
     if not path.exists():
-        raise MedGuardError(f"no checkpoint of the teacher {config.id} in {run_folder}: make train-teacher")
+        raise MedGuardError(f"no checkpoint of the teacher {config.id} in {run_folder}: make train")
     model = load_pretrained(config.encoder, config.layers, config.exit_layer)
     model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
     return model
