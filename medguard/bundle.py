@@ -22,11 +22,12 @@ __all__ = [
     "default_bundle_path",
 ]
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 DEFAULT_BUNDLE: Final = "mpnet9-v1"
 CONFIG_FILE: Final = "classifier.json"
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Slope = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
 class _Frozen(BaseModel):
@@ -34,9 +35,14 @@ class _Frozen(BaseModel):
 
 
 class Calibration(_Frozen):
-    """Platt scaling of one logit: ``sigmoid(scale * logit + offset)`` (Platt 1999)."""
+    """Beta calibration of one logit (Kull et al. 2017), a slope for either side of 0.
 
-    scale: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 1.0
+    ``sigmoid(above * softplus(logit) - below * softplus(-logit) + offset)``; with like slopes this is Platt
+    scaling, ``sigmoid(slope * logit + offset)``.
+    """
+
+    below: Slope = 1.0
+    above: Slope = 1.0
     offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0
 
 

@@ -11,18 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-from medguard.bundle import Bundle, OperatingPoint, default_bundle_path
+from medguard.bundle import Bundle, Calibration, OperatingPoint, default_bundle_path
 from medguard.errors import BundleError, InvalidInputError, ProviderError
 from medguard.long_words import original_offsets, split_long_words
 from medguard.normalize import Form, forms
 from medguard.runtime import Device, Session, candidate_devices, open_session
-from medguard.scores import LABELS, Scores
+from medguard.scores import LABELS, Scores, decided_harm
 from medguard.windows import DecidingWindow, fit_context, spans
 
 __all__ = ["Classifier", "Scorer"]
 
 # Padded tokens per run: enough to fill a GPU, small enough to keep memory flat.
 _BATCH_TOKENS: Final = 4096
+_BORDERLINE: Final = LABELS.index("request_harm>=1")
 _HARMFUL: Final = LABELS.index("request_harm>=2")
 _ANSWER_HARMFUL: Final = LABELS.index("harmfulness>=4")
 
@@ -68,13 +69,10 @@ class Classifier:
         self._start, self._separator, self._padding = (
             self._special(name) for name in (special.start, special.separator, special.padding)
         )
-        calibration = [self.config.calibration.get(label) for label in LABELS]
-        self._scale = np.array(
-            [1.0 if item is None else item.scale for item in calibration], dtype=np.float64
-        )
-        self._offset = np.array(
-            [0.0 if item is None else item.offset for item in calibration], dtype=np.float64
-        )
+        calibration = [self.config.calibration.get(label, Calibration()) for label in LABELS]
+        self._below, self._above, self._offset = np.array(
+            [(item.below, item.above, item.offset) for item in calibration], dtype=np.float64
+        ).T
 
     @classmethod
     def load(
@@ -145,13 +143,13 @@ class Classifier:
         for item, text in enumerate(_checked(prompts, responses)):
             windows.extend(self._windows(item, *text))
         probabilities = self._run(windows)
-        column = _HARMFUL if responses is None else _ANSWER_HARMFUL
+        deciding = _deciding(probabilities, responses is not None)
         worst: dict[int, int] = {}
         counts = [0] * len(prompts)
         for index, window in enumerate(windows):
             counts[window.item] += 1
             best = worst.setdefault(window.item, index)
-            if probabilities[index, column] > probabilities[best, column]:
+            if deciding[index] > deciding[best]:
                 worst[window.item] = index
         return [
             _scores(probabilities[worst[item]], responses is not None, counts[item])
@@ -168,7 +166,7 @@ class Classifier:
         _checked([prompt], None if response is None else [response])
         windows = self._windows(0, prompt, response)
         probabilities = self._run(windows)
-        best = int(probabilities[:, _HARMFUL if response is None else _ANSWER_HARMFUL].argmax())
+        best = int(_deciding(probabilities, response is not None).argmax())
         context = None if response is None else self._context(prompt)
         kind, text, ids = self._forms(prompt if response is None else response)[windows[best].form]
         start = windows[best].start
@@ -254,7 +252,8 @@ class Classifier:
                     f"expected logits of shape {(len(batch), len(LABELS))}, the graph gave {found.shape}"
                 )
             logits[batch] = found
-        scaled = self._scale * logits + self._offset
+        positive, negative = np.logaddexp(0.0, logits), np.logaddexp(0.0, -logits)
+        scaled = self._above * positive - self._below * negative + self._offset
         return np.asarray(0.5 * (1.0 + np.tanh(0.5 * scaled)), dtype=np.float64)
 
     def _encode(self, text: str) -> list[int]:
@@ -341,6 +340,13 @@ def _batches(windows: list[_Window], limit: int) -> list[list[int]]:
             batches.append([])
         batches[-1].append(index)
     return batches
+
+
+def _deciding(probabilities: NDArray[np.float64], has_answer: bool) -> NDArray[np.float64]:
+    """The score that decides about each window, float64 of shape (windows,)."""
+    if has_answer:
+        return probabilities[:, _ANSWER_HARMFUL]
+    return decided_harm(probabilities[:, _BORDERLINE], probabilities[:, _HARMFUL])
 
 
 def _scores(row: NDArray[np.float64], has_answer: bool, windows: int) -> Scores:

@@ -160,18 +160,26 @@ class Form(StrEnum):
 def forms(text: str, is_word: Callable[[str], bool]) -> list[tuple[Form, str]]:
     """List the forms of `text` to score: as it is, its plain reading if that differs, what it encodes.
 
+    Text spelled out letter by letter tells a classifier of words nothing: it is scored joined, not as it is.
     All payloads of one text make one form, so that their number costs nothing. A payload may itself be
     encoded; each layer is at most three quarters as long as the one around it, so this ends.
     """
     plain = normalize(text, is_word)
     found = [(Form.RAW, text)]
-    if not _same_reading(plain, text):
+    if _is_spelled_out(text) and not _same_reading(joined := join_spaced_letters(text), text):
+        found = [(Form.NORMALISED, joined)]
+    if not _same_reading(plain, found[0][1]):
         found.append((Form.NORMALISED, plain))
     layer = decode_base64_runs(plain)
     while layer:
         found.append((Form.DECODED, "\n".join(layer)))
         layer = [inner for payload in layer for inner in decode_base64_runs(payload)]
     return found
+
+
+def _is_spelled_out(text: str) -> bool:
+    """Whether there is nothing but single characters between the white space."""
+    return all(len(part) == 1 for part in text.split())
 
 
 def _same_reading(one: str, other: str) -> bool:

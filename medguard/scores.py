@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["LABELS", "Scores"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["LABELS", "Scores", "decided_harm"]
 
 REQUEST_LEVELS: Final = (1, 2, 3)
 ANSWER_LEVELS: Final = (2, 3, 4, 5)
@@ -17,6 +20,25 @@ LABELS: Final[tuple[str, ...]] = (
     *(f"harmfulness>={level}" for level in ANSWER_LEVELS),
 )
 """Order of the graph's logits. Ordinal heads are cumulative: each logit is P(level or worse)."""
+
+
+def decided_harm(
+    at_least_borderline: NDArray[np.float64], at_least_harmful: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """P(request harm >= 2) of a request that is harmful or benign, the borderline level 1 being neither.
+
+    By Bayes' rule ``P(>= 2) / (P(>= 2) + P(0))``. It orders texts by the odds of harmful against benign,
+    where ``P(>= 2)`` alone would put a harmful request that is perhaps only borderline below a benign one.
+
+    Args:
+        at_least_borderline: P(request harm >= 1), in [0, 1], of any shape.
+        at_least_harmful: P(request harm >= 2), of the same shape.
+    """
+    harmful = np.minimum(at_least_borderline, at_least_harmful)
+    with np.errstate(invalid="ignore"):
+        decided = np.asarray(1.0 - (at_least_borderline - harmful))
+        # Where nothing but borderline is left, nothing speaks for benign either.
+        return np.asarray(np.divide(harmful, decided, out=np.ones_like(decided), where=decided != 0.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +59,9 @@ class Scores:
 
     @property
     def prompt_score(self) -> float:
-        """P(harmful request): level 2 or 3, in [0, 1]."""
-        return self.request_harm[1]
+        """P(harmful request) in [0, 1]: level 2 or 3 rather than 0, see `decided_harm`."""
+        borderline, harmful, _ = self.request_harm
+        return float(decided_harm(np.asarray(borderline), np.asarray(harmful)))
 
     @property
     def response_score(self) -> float:

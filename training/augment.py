@@ -33,6 +33,7 @@ _PLAIN = (
 )
 _NOISE_WORDS = (3, 30)
 _FILLER_WORDS = (15, 90)
+_REPETITIONS = (2, 30)
 
 
 def framed(examples: Sequence[Example], count: int, frames: int, seed: int) -> Iterator[Example]:
@@ -46,16 +47,21 @@ def framed(examples: Sequence[Example], count: int, frames: int, seed: int) -> I
 
 
 def noisy(examples: Sequence[Example], count: int, seed: int) -> Iterator[Example]:
-    """Yield `count` plain requests with typing errors, or with random words before or after them."""
+    """Yield `count` plain requests: mistyped, among random words, without spaces, or said over and over."""
     draw = random.Random(f"noisy:{seed}")
     words = sorted({word for item in examples for word in item.prompt.split()})
     for number, item in enumerate(_drawn(examples, count, draw)):
-        prompt = item.prompt
-        if number % 2:
-            prompt = TRANSFORMS["typos"](prompt, draw.randrange(2**31))
-        else:
-            noise = _noise(words, draw)
-            prompt = f"{noise} {prompt}" if number % 4 else f"{prompt} {noise}"
+        match number % 6:
+            case 0 | 1:
+                prompt = TRANSFORMS["typos"](item.prompt, draw.randrange(2**31))
+            case 2:
+                prompt = f"{_noise(words, draw)} {item.prompt}"
+            case 3:
+                prompt = f"{item.prompt} {_noise(words, draw)}"
+            case 4:
+                prompt = "".join(item.prompt.split())
+            case _:
+                prompt = " ".join([item.prompt.strip()] * draw.randint(*_REPETITIONS))
         yield replace(item, id=f"{item.id}~noisy", source="noisy", prompt=prompt)
 
 

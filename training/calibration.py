@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
+from scipy.optimize import minimize
 
 from medguard.bundle import Calibration
-from medguard.scores import LABELS
+from medguard.scores import LABELS, decided_harm
 
-__all__ = ["fit_platt", "sigmoid", "threshold_at"]
+__all__ = ["fit_beta", "request_scores", "sigmoid", "threshold_at"]
 
-# With fewer examples of either class a fitted slope is noise.
+# With fewer examples of either class fitted slopes are noise.
 _FEWEST_PER_CLASS = 8
+_SMALLEST_SLOPE = 0.01
+_BORDERLINE = LABELS.index("request_harm>=1")
+_HARMFUL = LABELS.index("request_harm>=2")
 
 
-def fit_platt(
+def fit_beta(
     logits: NDArray[np.float64], targets: NDArray[np.float64], mask: NDArray[np.float64]
 ) -> dict[str, Calibration]:
-    """Fit scale and offset per label on held-out logits (Platt 1999, without his target smoothing).
+    """Fit two slopes and an offset per label on held-out logits (beta calibration, Kull et al. 2017).
+
+    A classifier that is too sure of what it calls benign and too little of what it calls harmful has another
+    slope on either side of 0, which Platt scaling (1999) cannot give. The slopes are drawn towards 1 with the
+    weight of one example, and kept positive, so that the order of texts stays.
 
     Args:
         logits: Float64 of shape (examples, labels).
@@ -35,16 +42,40 @@ def fit_platt(
         fitted[label] = Calibration()
         if min(positive.sum(), (~positive).sum()) < _FEWEST_PER_CLASS:
             continue
-        regression = LogisticRegression(C=1.0).fit(logits[known, column : column + 1], positive)
-        scale, offset = float(regression.coef_[0, 0]), float(regression.intercept_[0])
-        if scale > 0:
-            fitted[label] = Calibration(scale=round(scale, 6), offset=round(offset, 6))
+        slopes_and_offset = _fit(logits[known, column], positive)
+        if slopes_and_offset[:2].max() > _SMALLEST_SLOPE:
+            below, above, offset = (round(float(value), 6) for value in slopes_and_offset)
+            fitted[label] = Calibration(below=below, above=above, offset=offset)
     return fitted
+
+
+def _fit(logits: NDArray[np.float64], positive: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Slope below 0, slope above 0 and offset with the least penalised cross-entropy."""
+    columns = np.stack([-np.logaddexp(0.0, -logits), np.logaddexp(0.0, logits), np.ones_like(logits)], axis=1)
+
+    def loss(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        scaled = columns @ values
+        away = np.append(values[:2] - 1.0, 0.0)
+        entropy = (np.logaddexp(0.0, scaled) - positive * scaled).sum()
+        return float(entropy + 0.5 * away @ away), columns.T @ (sigmoid(scaled) - positive) + away
+
+    bounds = [(_SMALLEST_SLOPE, None), (_SMALLEST_SLOPE, None), (None, None)]
+    found = minimize(loss, np.array([1.0, 1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=bounds)
+    return np.asarray(found.x, dtype=np.float64)
 
 
 def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Probabilities of logits, without overflow; any shape."""
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
+
+
+def request_scores(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The score that decides about requests, not yet calibrated; float64 of shape (examples,).
+
+    Args:
+        logits: Float64 of shape (examples, labels).
+    """
+    return decided_harm(sigmoid(logits[:, _BORDERLINE]), sigmoid(logits[:, _HARMFUL]))
 
 
 def threshold_at(benign_scores: NDArray[np.float64], false_positive_rate: float) -> float:

@@ -68,8 +68,9 @@ class TeacherConfig(_Strict):
 
     settings: str
     """Name of the teacher's settings file beside this one, without the suffix."""
-    seeds: tuple[int, ...]
-    """Trained once with each seed; the student starts from the first and learns the mean of all logits."""
+    seeds: tuple[int, ...] = ()
+    """Trained once with each seed; the student starts from the first and learns the mean of all logits. None
+    given: trained once, with the seed of its settings."""
     weight: Annotated[float, Field(ge=0.0, le=1.0)]
     """Share of the teacher's score in the target of a labelled text; the judge's label is the rest."""
     pool: PoolConfig

@@ -26,7 +26,7 @@ from medguard.classifier import Classifier
 from medguard.errors import MedGuardError
 from medguard.scores import LABELS
 from training.batches import Encoded, encode
-from training.calibration import fit_platt, threshold_at
+from training.calibration import fit_beta, threshold_at
 from training.cascade import EarlyExit, exit_below, settled
 from training.config import TeacherConfig, TrainingConfig
 from training.encoder import EXIT_LOGITS, GuardModel, load_pretrained, read_tokenizer
@@ -146,7 +146,7 @@ def _pack(
     }
     if early_exit is not None:
         record["cascade"] = _cascade_record(config, early_exit, early, full_depth, data)
-    calibration = fit_platt(small, targets, mask * _calibrates(data.held_out))
+    calibration = fit_beta(small, targets, mask * _calibrates(data.held_out))
     provisional = {
         name: OperatingPoint(prompt_threshold=0.5, response_threshold=0.5, target_false_positive_rate=rate)
         for name, rate in config.operating_points.items()
@@ -223,8 +223,9 @@ def _load_teachers(
 
 
 def _teacher_folders(learning: TeacherConfig, teacher: TrainingConfig, run_folder: Path) -> list[Path]:
-    """Where the runs of the teacher lie, one for each seed."""
-    return [run_folder.parent / teacher.with_seed(seed).id for seed in learning.seeds]
+    """Where the runs of the teacher lie, one for each seed that is named."""
+    names = [teacher.with_seed(seed).id for seed in learning.seeds] or [teacher.id]
+    return [run_folder.parent / name for name in names]
 
 
 def _learn_from_teachers(

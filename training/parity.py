@@ -14,7 +14,7 @@ __all__ = ["measure_parity"]
 
 # The quality gate: a graph that loses more AUROC than this is not released.
 MAX_AUROC_LOSS = 0.002
-_GATED = ("request_harm>=2", "harmfulness>=4")
+_GATED = ("request_harm>=1", "request_harm>=2", "harmfulness>=4")
 _FEWEST_PER_CLASS = 8
 # With fewer, two swapped pairs are a loss that the gate refuses; every release has hundreds.
 _FEWEST_GATED = 50

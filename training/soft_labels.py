@@ -20,6 +20,7 @@ from training.encoder import GuardModel, load_pretrained
 from training.examples import Example
 from training.logits import torch_logits
 from training.loop import CHECKPOINT
+from training.prune import narrow_feed_forward
 
 __all__ = ["load_teacher", "soften", "start_from", "teacher_logits"]
 
@@ -38,15 +39,20 @@ def load_teacher(config: TrainingConfig, run_folder: Path) -> GuardModel:
     if not path.exists():
         raise MedGuardError(f"no checkpoint of the teacher {config.id} in {run_folder}: make train")
     model = load_pretrained(config.encoder, config.layers, config.exit_layer)
+    if config.feed_forward_width is not None:
+        narrow_feed_forward(model, config.feed_forward_width)
     model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
     return model
 
 
 def start_from(student: GuardModel, teacher: GuardModel) -> None:
-    """Give `student` the teacher's first layers, and the head that the teacher trained after them."""
+    """Give `student` the teacher's first layers, as wide as they are, and the heads trained after them."""
+    if teacher.config.intermediate_size != student.config.intermediate_size:
+        narrow_feed_forward(student, teacher.config.intermediate_size)
     own = student.state_dict()
-    # The student's own exit, if any, is after another layer and starts fresh.
-    shared = {name for name in own if not name.startswith("exit_head.")}
+    # An exit after another layer than the teacher's starts fresh.
+    same_exit = student.exit_layer == teacher.exit_layer
+    shared = {name for name in own if same_exit or not name.startswith("exit_head.")}
     weights = own | {name: value for name, value in teacher.state_dict().items() if name in shared}
     if teacher.exit_head is not None and teacher.exit_layer == student.config.num_hidden_layers:
         weights |= {f"head.{name}": value for name, value in teacher.exit_head.state_dict().items()}

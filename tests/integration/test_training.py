@@ -165,6 +165,10 @@ def test_a_student_starts_from_its_teacher_and_learns_its_scores(
         fresh.encoder.encoder.layer[1].output.dense.weight,
         taught.encoder.encoder.layer[1].output.dense.weight,
     )
+    grown = load_teacher(student, tmp_path / "student")
+    further = load_pretrained(config.encoder, 3, 1)
+    start_from(further, grown)
+    assert all(torch.equal(value, grown.state_dict()[name]) for name, value in further.state_dict().items())
     data = teacher.data.model_copy(update={"holdout_fraction": 0.3})
     other = teacher.model_copy(update={"data": data})
     with pytest.raises(MedGuardError, match="hold out the same fraction"):

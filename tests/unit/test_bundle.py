@@ -48,14 +48,14 @@ def test_invalid_configuration(bundle_copy: Path, content: bytes) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 2}, "schema_version 2 is not 1"),
+        ({"schema_version": 1}, "schema_version 1 is not 2"),
         ({"labels": ["harm"]}, "labels differ"),
         ({"max_tokens": 64}, "leave no room"),
         ({"stride_tokens": 0}, "greater than or equal to 1"),
         ({"files": {}}, "no checksum for"),
         ({"operating_points": {}}, "'balanced' is missing"),
         ({"calibration": {"harm": {}}}, "calibration of unknown labels: harm"),
-        ({"calibration": {"general_harm": {"scale": -1.0}}}, "greater than 0"),
+        ({"calibration": {"general_harm": {"above": -1.0}}}, "greater than 0"),
         ({"surprise": 1}, "Extra inputs"),
         ({"id": ""}, "at least 1 character"),
     ],

@@ -134,7 +134,7 @@ def test_calibration_moves_the_scores(
 
     def shift(config: dict[str, Any]) -> None:
         for name in ("request_harm>=1", label):
-            config["calibration"][name] = {"scale": 1.0, "offset": 50.0}
+            config["calibration"][name] = {"offset": 50.0}
 
     shifted = Classifier.load(edit_config(shift), threads=1)
     assert shifted.score("hi").prompt_score == pytest.approx(1.0)

@@ -71,10 +71,8 @@ def test_plain_prose_stays_as_it_is(text: str) -> None:
         ("kіll", "kill"),
         ("ροіѕоn", "poison"),
         ("ᴋɪʟʟ", "kill"),
-        ("k i l l", "kill"),
         ("k.i.l.l", "kill"),
         ("k-i-l-l", "kill"),
-        ("h o w  t h e  d o s e", "how the dose"),
         ("k1ll", "kill"),
         ("ki11", "kill"),
         ("K1LL", "kill"),
@@ -82,7 +80,6 @@ def test_plain_prose_stays_as_it_is(text: str) -> None:
         ("k1ll!!!", "kill!!!"),
         ("p0!s0n", "poison"),
         ("h@rm", "harm"),
-        ("k 1 l l", "kill"),
         ("k\u200b1ll", "kill"),
     ],
 )
@@ -140,6 +137,27 @@ def test_payloads_within_payloads_are_decoded() -> None:
     found = variants(text)
     assert found[-1] == "how to poison them all"
     assert len(found) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("h a r m   t h e m", "harm them"),
+        ("h a r m t h e m", "harmthem"),
+        ("h o w  t h e  d o s e", "how the dose"),
+        ("1 2 3", "1 2 3"),
+    ],
+)
+def test_spelled_out_text_is_read_joined_alone(text: str, read: str) -> None:
+    assert variants(text) == [read]
+
+
+def test_spelled_out_leet_is_read_joined_and_undone() -> None:
+    assert variants("k 1 l l") == ["k1ll", "kill"]
+
+
+def test_text_that_is_spelled_out_in_part_is_read_both_ways() -> None:
+    assert variants("please h a r m them") == ["please h a r m them", "please harm them"]
 
 
 def test_forms_say_what_they_are() -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from medguard.scores import LABELS, Scores
+from medguard.scores import LABELS, Scores, decided_harm
 
 REQUEST = Scores(request_harm=(0.9, 0.6, 0.2), principles=(0.1,) * 9, general_harm=0.3)
 ANSWER = Scores(
@@ -17,8 +20,30 @@ def test_labels_are_three_levels_ten_categories_and_four_levels() -> None:
     assert LABELS[13:] == tuple(f"harmfulness>={level}" for level in (2, 3, 4, 5))
 
 
-def test_request_is_decided_by_level_two() -> None:
-    assert REQUEST.prompt_score == REQUEST.deciding_score == 0.6
+@pytest.mark.parametrize(
+    ("borderline", "harmful", "expected"),
+    [
+        (0.9, 0.6, 0.6 / 0.7),
+        (0.4, 0.4, 0.4),
+        (0.0, 0.0, 0.0),
+        (1.0, 1.0, 1.0),
+        (1.0, 0.0, 1.0),
+        (0.3, 0.5, 0.3),
+    ],
+)
+def test_what_is_surely_not_benign_is_harmful(borderline: float, harmful: float, expected: float) -> None:
+    assert decided_harm(np.array(borderline), np.array(harmful)) == pytest.approx(expected)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=20))
+def test_decided_harm_is_a_probability_no_less_than_that_of_harm(pairs: list[tuple[float, float]]) -> None:
+    borderline, harmful = np.array(pairs).T
+    found = decided_harm(borderline, harmful)
+    assert ((found >= np.minimum(borderline, harmful)) & (found <= 1.0)).all()
+
+
+def test_request_is_decided_by_level_two_against_level_zero() -> None:
+    assert REQUEST.prompt_score == REQUEST.deciding_score == pytest.approx(0.6 / 0.7)
     assert REQUEST.harmfulness is None
     with pytest.raises(ValueError, match="no answer was scored"):
         _ = REQUEST.response_score

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from medguard.bundle import Calibration
 from medguard.errors import MedGuardError
 from medguard.scores import LABELS
-from training.calibration import fit_platt, threshold_at
+from training.calibration import fit_beta, sigmoid, threshold_at
 from training.parity import measure_parity
 
 COLUMN = LABELS.index("request_harm>=2")
@@ -23,17 +23,33 @@ def made(count: int = 4000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return logits, targets, np.ones_like(targets)
 
 
-def test_platt_recovers_scale_and_offset() -> None:
-    fitted = fit_platt(*made())[LABELS[COLUMN]]
-    assert fitted.scale == pytest.approx(0.5, rel=0.1)
-    assert fitted.offset == pytest.approx(-1.0, rel=0.15)
+@pytest.mark.parametrize(("below", "above", "offset"), [(0.5, 0.5, -1.0), (0.3, 1.5, -1.0), (1.0, 1.0, 0.0)])
+def test_beta_recovers_the_true_probability(below: float, above: float, offset: float) -> None:
+    logits, _, mask = made()
+
+    def calibrated(slope_below: float, slope_above: float, shift: float) -> np.ndarray:
+        positive, negative = np.logaddexp(0.0, logits), np.logaddexp(0.0, -logits)
+        return sigmoid(slope_above * positive - slope_below * negative + shift)[:, COLUMN]
+
+    truth = calibrated(below, above, offset)
+    targets = np.zeros_like(logits)
+    targets[:, COLUMN] = np.random.default_rng(4).random(len(truth)) < truth
+    fitted = fit_beta(logits, targets, mask)[LABELS[COLUMN]]
+    found = calibrated(fitted.below, fitted.above, fitted.offset)
+    assert np.abs(found - truth).mean() < 0.02
+    assert np.abs(sigmoid(logits)[:, COLUMN] - truth).mean() > 0.03 or below == above == 1.0
+
+
+def test_a_logit_that_ranks_the_wrong_way_is_left_alone() -> None:
+    logits, targets, mask = made()
+    assert fit_beta(-logits, targets, mask)[LABELS[COLUMN]] == Calibration()
 
 
 def test_a_label_with_too_few_examples_is_left_alone() -> None:
     logits, targets, mask = made(50)
     targets[:, COLUMN] = 0.0
     targets[:3, COLUMN] = 1.0
-    assert fit_platt(logits, targets, mask)[LABELS[COLUMN]] == Calibration()
+    assert fit_beta(logits, targets, mask)[LABELS[COLUMN]] == Calibration()
 
 
 @given(
