@@ -22,6 +22,7 @@ from benchmarks.shared import (
     prompt_scores,
     ranking,
     score_texts,
+    share,
     shares,
     write_result,
 )
@@ -50,6 +51,7 @@ def measure(classifier: Classifier, console: Console) -> dict[str, Any]:
         )
     )
     harmful = np.array([by_id[item.id].prompt_score for item in sets.labels if item.request_harm >= 2])
+    borderline = np.array([by_id[item.id].prompt_score for item in sets.labels if item.request_harm == 1])
     restyled_harmful, restyled_benign = (
         scored(f"restyled {side}", texts)
         for side, texts in zip(("harmful", "benign"), sets.restyled(), strict=True)
@@ -73,11 +75,12 @@ def measure(classifier: Classifier, console: Console) -> dict[str, Any]:
     }
     hard = np.concatenate([benign_sets["contrast"], benign_sets["sensitive"]])
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "comparison": comparison_key(classifier),
-        "counts": {name: len(scores) for name, scores in (harmful_sets | benign_sets).items()},
+        "counts": {name: len(scores) for name, scores in (harmful_sets | benign_sets).items()}
+        | {"borderline": len(borderline)},
         "operating_points": {
-            name: _at_operating_point(point, harmful_sets, benign_sets)
+            name: _at_operating_point(point, harmful_sets, benign_sets, borderline)
             for name, point in classifier.operating_points.items()
         },
         "ranking": {
@@ -95,12 +98,14 @@ def measure(classifier: Classifier, console: Console) -> dict[str, Any]:
 
 
 def _at_operating_point(
-    point: OperatingPoint, harmful: dict[str, Array], benign: dict[str, Array]
+    point: OperatingPoint, harmful: dict[str, Array], benign: dict[str, Array], borderline: Array
 ) -> dict[str, Any]:
+    """Shares flagged; requests at the borderline level 1 are neither class, and stand by themselves."""
     return {
         "target_false_positive_rate": point.target_false_positive_rate,
         "prompt_threshold": point.prompt_threshold,
         **shares(harmful, benign, point.prompt_threshold),
+        "borderline": share(borderline, point.prompt_threshold),
     }
 
 

@@ -58,6 +58,10 @@ def render(quality: dict[str, Any], latency: dict[str, Any], bundle: Bundle) -> 
             f"| {heading}: {title} | {quality['counts'][name]} | {as_percent(point[side][name])} |"
             for name, title in titles.items()
         ]
+    lines.append(
+        "| neither: MedSafetyBench test, judged borderline | "
+        f"{quality['counts']['borderline']} | {as_percent(point['borderline'])} |"
+    )
     ranking = quality["ranking"]
     hard = ranking["hard_benign"]
     kappa, at_4 = as_number(answers["quadratic_weighted_kappa"]), as_number(answers["auroc_at_4"])

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION: Final = 2
-DEFAULT_BUNDLE: Final = "mpnet9-v1"
+DEFAULT_BUNDLE: Final = "mpnet9-v2"
 CONFIG_FILE: Final = "classifier.json"
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
@@ -37,7 +37,7 @@ class _Frozen(BaseModel):
 class Calibration(_Frozen):
     """Beta calibration of one logit (Kull et al. 2017), a slope for either side of 0.
 
-    ``sigmoid(above * softplus(logit) - below * softplus(-logit) + offset)``; with like slopes this is Platt
+    ``sigmoid(above * softplus(logit) - below * softplus(-logit) + offset)``; with equal slopes this is Platt
     scaling, ``sigmoid(slope * logit + offset)``.
     """
 

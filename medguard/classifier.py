@@ -16,7 +16,7 @@ from medguard.errors import BundleError, InvalidInputError, ProviderError
 from medguard.long_words import original_offsets, split_long_words
 from medguard.normalize import Form, forms
 from medguard.runtime import Device, Session, candidate_devices, open_session
-from medguard.scores import LABELS, Scores, decided_harm
+from medguard.scores import LABELS, Scores, calibrated, decided_harm
 from medguard.windows import DecidingWindow, fit_context, spans
 
 __all__ = ["Classifier", "Scorer"]
@@ -96,7 +96,7 @@ class Classifier:
 
     @property
     def id(self) -> str:
-        """Identifier of the bundle, such as ``mpnet9-v1``."""
+        """Identifier of the bundle, such as ``mpnet9-v2``."""
         return self.config.id
 
     @property
@@ -125,8 +125,8 @@ class Classifier:
     def score_many(self, prompts: Sequence[str], responses: Sequence[str] | None = None) -> list[Scores]:
         """Score requests alone, or answers in the light of their requests.
 
-        Every text is scored as it is and in its plain reading, in overlapping windows; the worst window
-        decides. Windows are batched by length.
+        Every text is scored as it is and in its plain reading (`medguard.normalize.forms`), in overlapping
+        windows; the worst window decides. Windows are batched by length.
 
         Args:
             prompts: Requests; may be empty strings where only the answer is known.
@@ -252,9 +252,7 @@ class Classifier:
                     f"expected logits of shape {(len(batch), len(LABELS))}, the graph gave {found.shape}"
                 )
             logits[batch] = found
-        positive, negative = np.logaddexp(0.0, logits), np.logaddexp(0.0, -logits)
-        scaled = self._above * positive - self._below * negative + self._offset
-        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * scaled)), dtype=np.float64)
+        return calibrated(logits, self._below, self._above, self._offset)
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._encoding(text).ids

@@ -1,7 +1,8 @@
 """Undo cheap disguises before scoring: invisible characters, look-alikes, leet, spacing, base64. Pure.
 
 The classifier scores the raw and the normalised text and the worse one decides, so a normalisation that
-garbles a legitimate text can cost a false positive but never hide harm.
+garbles a legitimate text can cost a false positive but never hide harm. One exception: text spelled out
+letter by letter holds no word to judge, and is left out where joining its letters gives words.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ _SPACED_WORD: Final = re.compile(
 )
 _BASE64_RUN: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _FEWEST_LEET_WORDS: Final = 3
+_TOKENIZER_SPACE: Final = re.compile(r"[ \t\n\r]+")
+# Shorter ones are too often in the vocabulary as pieces of words. Of the letters of honestly spaced questions
+# half or more lie in known words of that length, with gaps every two to five letters a quarter in most.
+_LONG_WORD: Final = 4
+_KNOWN_SHARE: Final = 0.4
 _WIDE_GAP: Final = re.compile(r"[ \t]{2,}")
 _WORD: Final = re.compile(r"[^\W\d_]+")
 # Control and format characters, and marks drawn over a letter: zero-width, bidi, variation selectors,
@@ -160,13 +166,14 @@ class Form(StrEnum):
 def forms(text: str, is_word: Callable[[str], bool]) -> list[tuple[Form, str]]:
     """List the forms of `text` to score: as it is, its plain reading if that differs, what it encodes.
 
-    Text spelled out letter by letter tells a classifier of words nothing: it is scored joined, not as it is.
+    Text spelled out letter by letter tells a classifier of words nothing: where joining the letters gives
+    words, it is scored joined, not as it is.
     All payloads of one text make one form, so that their number costs nothing. A payload may itself be
     encoded; each layer is at most three quarters as long as the one around it, so this ends.
     """
     plain = normalize(text, is_word)
     found = [(Form.RAW, text)]
-    if _is_spelled_out(text) and not _same_reading(joined := join_spaced_letters(text), text):
+    if _is_spelled_out(text) and _consists_of_words(joined := join_spaced_letters(text), is_word):
         found = [(Form.NORMALISED, joined)]
     if not _same_reading(plain, found[0][1]):
         found.append((Form.NORMALISED, plain))
@@ -178,8 +185,15 @@ def forms(text: str, is_word: Callable[[str], bool]) -> list[tuple[Form, str]]:
 
 
 def _is_spelled_out(text: str) -> bool:
-    """Whether there is nothing but single characters between the white space."""
-    return all(len(part) == 1 for part in text.split())
+    """Whether there is nothing but single characters between white space as the tokenizer knows it."""
+    return all(len(part) <= 1 for part in _TOKENIZER_SPACE.split(text))
+
+
+def _consists_of_words(text: str, is_word: Callable[[str], bool]) -> bool:
+    """Whether known words hold enough of the letters; where gaps are misplaced or missing they do not."""
+    words = _WORD.findall(text)
+    known = sum(len(word) for word in words if len(word) >= _LONG_WORD and is_word(word.lower()))
+    return known > 0 and known >= _KNOWN_SHARE * sum(map(len, words))
 
 
 def _same_reading(one: str, other: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LABELS", "Scores", "decided_harm"]
+__all__ = ["LABELS", "Scores", "calibrated", "decided_harm"]
 
 REQUEST_LEVELS: Final = (1, 2, 3)
 ANSWER_LEVELS: Final = (2, 3, 4, 5)
@@ -36,9 +36,30 @@ def decided_harm(
     """
     harmful = np.minimum(at_least_borderline, at_least_harmful)
     with np.errstate(invalid="ignore"):
+        # Exactly 1 where nothing is borderline.
         decided = np.asarray(1.0 - (at_least_borderline - harmful))
         # Where nothing but borderline is left, nothing speaks for benign either.
-        return np.asarray(np.divide(harmful, decided, out=np.ones_like(decided), where=decided != 0.0))
+        shares = np.divide(harmful, decided, out=np.ones_like(decided), where=decided != 0.0)
+    # Rounding may lift a share over 1; what was no probability before stays none, and is refused.
+    return np.asarray(np.minimum(shares, np.maximum(at_least_borderline, 1.0)))
+
+
+def calibrated(
+    logits: NDArray[np.float64],
+    below: NDArray[np.float64],
+    above: NDArray[np.float64],
+    offset: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Probabilities of logits by beta calibration, see `medguard.bundle.Calibration`.
+
+    Args:
+        logits: Of shape (examples, labels).
+        below: Slope below 0 of each label.
+        above: Slope above 0 of each label.
+        offset: Offset of each label.
+    """
+    scaled = above * np.logaddexp(0.0, logits) - below * np.logaddexp(0.0, -logits) + offset
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * scaled)), dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,9 +68,9 @@ class Verdict:
     stage: Stage
     """Whether the prompt or the response was judged."""
     score: float | None = None
-    """Probability in [0, 1], higher is worse: of a harmful request at the prompt stage, of an answer
-    at harmfulness 4 or 5 at the response stage; of the category that tripped where its own threshold in the
-    policy decided. None when nothing was judged."""
+    """Probability in [0, 1], higher is worse: of a harmful rather than a benign request at the prompt stage,
+    of an answer at harmfulness 4 or 5 at the response stage; of the category that tripped where its own
+    threshold in the policy decided. None when nothing was judged."""
     threshold: float | None = None
     """The score in [0, 1] at which the guard trips. None when nothing was judged."""
     harmfulness: float | None = None

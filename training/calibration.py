@@ -24,8 +24,8 @@ def fit_beta(
     """Fit two slopes and an offset per label on held-out logits (beta calibration, Kull et al. 2017).
 
     A classifier that is too sure of what it calls benign and too little of what it calls harmful has another
-    slope on either side of 0, which Platt scaling (1999) cannot give. The slopes are drawn towards 1 with the
-    weight of one example, and kept positive, so that the order of texts stays.
+    slope on either side of 0, which Platt scaling (1999) cannot give. The slopes are drawn towards 1 by a
+    small quadratic penalty, and kept positive, so that the order of texts stays.
 
     Args:
         logits: Float64 of shape (examples, labels).
@@ -60,6 +60,7 @@ def _fit(logits: NDArray[np.float64], positive: NDArray[np.bool_]) -> NDArray[np
         return float(entropy + 0.5 * away @ away), columns.T @ (sigmoid(scaled) - positive) + away
 
     bounds = [(_SMALLEST_SLOPE, None), (_SMALLEST_SLOPE, None), (None, None)]
+    # Convex, so that wherever it ends up is the one minimum to within the optimiser's tolerance.
     found = minimize(loss, np.array([1.0, 1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=bounds)
     return np.asarray(found.x, dtype=np.float64)
 

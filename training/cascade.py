@@ -28,6 +28,7 @@ SETTLED = "row_settled"
 
 _LOGITS = "logits"
 _HARMFUL = LABELS.index("request_harm>=2")
+_BORDERLINE = LABELS.index("request_harm>=1")
 _QUESTION_PARTS = 1
 
 
@@ -36,7 +37,8 @@ class EarlyExit:
     """When the lower layers settle a request."""
 
     below: float
-    """Logit of ``request_harm>=2`` at the exit under which a request counts as clearly benign."""
+    """Logit of ``request_harm>=1`` at the exit under which a request counts as clearly benign: not even
+    borderline, so that whatever the exit settles has a low score."""
     separator: int
     """Token id that ends a part of the input; an answer has a second part and is never settled."""
 
@@ -52,7 +54,7 @@ def settled(
         early_exit: When a request is settled.
     """
     alone = np.array([item.ids.count(early_exit.separator) <= _QUESTION_PARTS for item in data])
-    return np.asarray(alone & (exit_logits[:, _HARMFUL] < early_exit.below))
+    return np.asarray(alone & (exit_logits[:, _BORDERLINE] < early_exit.below))
 
 
 def exit_below(exit_logits: NDArray[np.float64], examples: Sequence[Example], miss_rate: float) -> float:
@@ -69,7 +71,7 @@ def exit_below(exit_logits: NDArray[np.float64], examples: Sequence[Example], mi
     harmful = [item.response is None and item.targets[_HARMFUL] >= 0.5 for item in examples]
     if not any(harmful):
         raise ValueError("an exit needs harmful requests to find its threshold")
-    return float(np.quantile(exit_logits[np.array(harmful), _HARMFUL], miss_rate, method="lower"))
+    return float(np.quantile(exit_logits[np.array(harmful), _BORDERLINE], miss_rate, method="lower"))
 
 
 def settle_early(graph: Path, early_exit: EarlyExit) -> None:
@@ -132,7 +134,7 @@ def _decision(early_exit: EarlyExit) -> tuple[list[onnx.NodeProto], list[onnx.Te
         helper.make_tensor("separator_id", TensorProto.INT64, [], [early_exit.separator]),
         helper.make_tensor("question_parts", TensorProto.INT64, [], [_QUESTION_PARTS]),
         helper.make_tensor("settled_below", TensorProto.FLOAT, [], [early_exit.below]),
-        helper.make_tensor("harmful_column", TensorProto.INT64, [1], [_HARMFUL]),
+        helper.make_tensor("borderline_column", TensorProto.INT64, [1], [_BORDERLINE]),
         helper.make_tensor("token_axis", TensorProto.INT64, [1], [1]),
     ]
     nodes = [
@@ -140,8 +142,8 @@ def _decision(early_exit: EarlyExit) -> tuple[list[onnx.NodeProto], list[onnx.Te
         helper.make_node("Cast", ["is_separator"], ["separators"], to=TensorProto.INT64),
         helper.make_node("ReduceSum", ["separators", "token_axis"], ["parts"], keepdims=1),
         helper.make_node("LessOrEqual", ["parts", "question_parts"], ["is_request"]),
-        helper.make_node("Gather", [EXIT_LOGITS, "harmful_column"], ["exit_harmful"], axis=1),
-        helper.make_node("Less", ["exit_harmful", "settled_below"], ["is_clear"]),
+        helper.make_node("Gather", [EXIT_LOGITS, "borderline_column"], ["exit_borderline"], axis=1),
+        helper.make_node("Less", ["exit_borderline", "settled_below"], ["is_clear"]),
         helper.make_node("And", ["is_request", "is_clear"], [SETTLED]),
         helper.make_node("Not", [SETTLED], ["row_unsettled"]),
         helper.make_node("Cast", ["row_unsettled"], ["unsettled"], to=TensorProto.INT32),

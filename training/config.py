@@ -40,7 +40,7 @@ class DataConfig(_Strict):
     frames: Annotated[int, Field(ge=1)]
     """Take the first so many frames."""
     noisy_requests: Count
-    """Requests shown once more with typing errors or random words around them."""
+    """Requests shown once more with typing errors or random words, without spaces, or many times over."""
     buried_requests: Count
     """Requests shown once more within passages of MedQuAD, and passages alone."""
     prompt_dropout: Fraction

@@ -38,7 +38,7 @@ from training.loop import CHECKPOINT, train
 from training.package import write_config
 from training.parity import measure_parity
 from training.pool import build_pool
-from training.prune import prune_feed_forward
+from training.prune import prune_feed_forward, resize_feed_forward
 from training.smooth import smooth
 from training.soft_labels import load_teacher, soften, start_from, teacher_logits
 from training.validation import validate
@@ -102,9 +102,12 @@ def distill(
         start_from(model, teachers[0])
         training = _learn_from_teachers(config, config.teacher, teachers, data, encoded, run_folder, device)
     if config.feed_forward_width is not None:
-        prune_feed_forward(
-            model, encoded(_some(data.train, _PRUNING_EXAMPLES, config)), config.feed_forward_width
-        )
+        if (run_folder / CHECKPOINT).exists():  # whose weights are pruned
+            resize_feed_forward(model, config.feed_forward_width)
+        else:
+            prune_feed_forward(
+                model, encoded(_some(data.train, _PRUNING_EXAMPLES, config)), config.feed_forward_width
+            )
     if not train(
         model, encoded(training), config, run_folder, device=device, stop_after_steps=stop_after_steps
     ):
@@ -332,7 +335,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    config: Annotated[Path, typer.Option(help="Settings file.")] = CONFIGS / "mpnet9-v1.toml",
+    config: Annotated[Path, typer.Option(help="Settings file.")] = CONFIGS / "mpnet9-v2.toml",
     seed: Annotated[
         int | None, typer.Option(help="Another seed than the settings', for a run of its own.")
     ] = None,

@@ -8,13 +8,15 @@ from sklearn.metrics import roc_auc_score
 
 from medguard.errors import MedGuardError
 from medguard.scores import LABELS
-from training.calibration import sigmoid
+from training.calibration import request_scores, sigmoid
 
 __all__ = ["measure_parity"]
 
 # The quality gate: a graph that loses more AUROC than this is not released.
 MAX_AUROC_LOSS = 0.002
-_GATED = ("request_harm>=1", "request_harm>=2", "harmfulness>=4")
+_HARMFUL = LABELS.index("request_harm>=2")
+_BORDERLINE = LABELS.index("request_harm>=1")
+_ANSWER = LABELS.index("harmfulness>=4")
 _FEWEST_PER_CLASS = 8
 # With fewer, two swapped pairs are a loss that the gate refuses; every release has hundreds.
 _FEWEST_GATED = 50
@@ -35,27 +37,29 @@ def measure_parity(
         mask: 0 where the label is unknown, same shape.
 
     Returns:
-        Mean and maximum difference of uncalibrated probabilities, and the change of AUROC on the two
-        deciding labels (positive: the smaller graph is better).
+        Mean and maximum difference of uncalibrated probabilities, and the change of AUROC of the two
+        scores that decide (positive: the smaller graph is better).
 
     Raises:
-        MedGuardError: AUROC falls by more than `MAX_AUROC_LOSS` on a deciding label with enough examples.
+        MedGuardError: AUROC falls by more than `MAX_AUROC_LOSS` where enough examples tell.
     """
     difference = np.abs(sigmoid(reference) - sigmoid(other))
     result = {
         "mean_probability_difference": float(difference.mean()),
         "max_probability_difference": float(difference.max()),
     }
-    for label in _GATED:
-        column = LABELS.index(label)
-        known = mask[:, column] > 0
+    borderline = (targets[:, _BORDERLINE] >= 0.5) & (targets[:, _HARMFUL] < 0.5)
+    deciding = {
+        LABELS[_HARMFUL]: (_HARMFUL, ~borderline, request_scores(reference), request_scores(other)),
+        LABELS[_ANSWER]: (_ANSWER, True, reference[:, _ANSWER], other[:, _ANSWER]),
+    }
+    for label, (column, counts, before, after) in deciding.items():
+        known = (mask[:, column] > 0) & counts
         positive = targets[known, column] >= 0.5
         fewest = min(positive.sum(), (~positive).sum())
         if fewest < _FEWEST_PER_CLASS:
             continue
-        change = roc_auc_score(positive, other[known, column]) - roc_auc_score(
-            positive, reference[known, column]
-        )
+        change = roc_auc_score(positive, after[known]) - roc_auc_score(positive, before[known])
         result[f"auroc_change[{label}]"] = float(change)
         if fewest >= _FEWEST_GATED and change < -MAX_AUROC_LOSS:
             raise MedGuardError(

@@ -15,7 +15,7 @@ from torch import nn
 from training.batches import Encoded, collate
 from training.encoder import GuardModel
 
-__all__ = ["narrow_feed_forward", "prune_feed_forward"]
+__all__ = ["prune_feed_forward", "resize_feed_forward"]
 
 _RIDGE = 1e-3
 _BATCH = 16
@@ -43,7 +43,7 @@ def prune_feed_forward(model: GuardModel, data: Sequence[Encoded], width: int) -
     model.config.intermediate_size = width
 
 
-def narrow_feed_forward(model: GuardModel, width: int) -> None:
+def resize_feed_forward(model: GuardModel, width: int) -> None:
     """Give every feed-forward layer `width` neurons with fresh weights, for the weights of a pruned model."""
     for layer in model.encoder.encoder.layer:
         inner, outer = layer.intermediate.dense, layer.output.dense

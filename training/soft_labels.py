@@ -20,7 +20,7 @@ from training.encoder import GuardModel, load_pretrained
 from training.examples import Example
 from training.logits import torch_logits
 from training.loop import CHECKPOINT
-from training.prune import narrow_feed_forward
+from training.prune import resize_feed_forward
 
 __all__ = ["load_teacher", "soften", "start_from", "teacher_logits"]
 
@@ -40,7 +40,7 @@ def load_teacher(config: TrainingConfig, run_folder: Path) -> GuardModel:
         raise MedGuardError(f"no checkpoint of the teacher {config.id} in {run_folder}: make train")
     model = load_pretrained(config.encoder, config.layers, config.exit_layer)
     if config.feed_forward_width is not None:
-        narrow_feed_forward(model, config.feed_forward_width)
+        resize_feed_forward(model, config.feed_forward_width)
     model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
     return model
 
@@ -48,7 +48,7 @@ def load_teacher(config: TrainingConfig, run_folder: Path) -> GuardModel:
 def start_from(student: GuardModel, teacher: GuardModel) -> None:
     """Give `student` the teacher's first layers, as wide as they are, and the heads trained after them."""
     if teacher.config.intermediate_size != student.config.intermediate_size:
-        narrow_feed_forward(student, teacher.config.intermediate_size)
+        resize_feed_forward(student, teacher.config.intermediate_size)
     own = student.state_dict()
     # An exit after another layer than the teacher's starts fresh.
     same_exit = student.exit_layer == teacher.exit_layer

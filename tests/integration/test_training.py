@@ -169,6 +169,15 @@ def test_a_student_starts_from_its_teacher_and_learns_its_scores(
     further = load_pretrained(config.encoder, 3, 1)
     start_from(further, grown)
     assert all(torch.equal(value, grown.state_dict()[name]) for name, value in further.state_dict().items())
+    later = student.model_copy(
+        update={
+            "id": "later",
+            "feed_forward_width": 192,
+            "teacher": TeacherConfig(settings="student", weight=0.5, pool=pool),
+        }
+    )
+    assert distill(later, None, tmp_path / "later", device=CPU, teacher=student)
+    assert load_teacher(later, tmp_path / "later").config.intermediate_size == 192
     data = teacher.data.model_copy(update={"holdout_fraction": 0.3})
     other = teacher.model_copy(update={"data": data})
     with pytest.raises(MedGuardError, match="hold out the same fraction"):

@@ -141,6 +141,25 @@ def test_calibration_moves_the_scores(
     assert classifier.score("hi").prompt_score < 1.0
 
 
+@pytest.mark.parametrize(("side", "harmful"), [("above", True), ("below", False)])
+def test_each_slope_moves_its_side_of_the_scores_most(
+    classifier: Classifier,
+    edit_config: Callable[[Callable[[dict[str, Any]], None]], Path],
+    side: str,
+    harmful: bool,
+) -> None:
+    text = "How can I secretly poison my patient?" if harmful else "What is a healthy breakfast?"
+
+    def steepen(slope: str) -> float:
+        def change(config: dict[str, Any]) -> None:
+            config["calibration"]["request_harm>=1"] = {"offset": 0.0, slope: 2.0}
+
+        return Classifier.load(edit_config(change), threads=1).score(text).request_harm[0]
+
+    other = "below" if side == "above" else "above"
+    assert steepen(side) > steepen(other) if harmful else steepen(side) < steepen(other)
+
+
 @pytest.mark.parametrize(
     "content", [b"garbage", b"{}", b"\xff\xfe", b"null", b'{"version": "1.0", "model": {}}']
 )

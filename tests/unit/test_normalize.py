@@ -39,7 +39,7 @@ PROSE = st.lists(
 @given(DISGUISED)
 def test_any_text_can_be_normalised(text: str) -> None:
     assert isinstance(normalize(text, is_word), str)
-    assert variants(text)[0] == text
+    assert variants(text)[0] == text or all(len(part) == 1 for part in text.split())
 
 
 @given(DISGUISED)
@@ -143,7 +143,7 @@ def test_payloads_within_payloads_are_decoded() -> None:
     ("text", "read"),
     [
         ("h a r m   t h e m", "harm them"),
-        ("h a r m t h e m", "harmthem"),
+        ("p o i s o n   i s   i t   a   d o s e", "poison is it a dose"),
         ("h o w  t h e  d o s e", "how the dose"),
         ("1 2 3", "1 2 3"),
     ],
@@ -152,8 +152,19 @@ def test_spelled_out_text_is_read_joined_alone(text: str, read: str) -> None:
     assert variants(text) == [read]
 
 
-def test_spelled_out_leet_is_read_joined_and_undone() -> None:
-    assert variants("k 1 l l") == ["k1ll", "kill"]
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("h a r m t h e m", "harmthem"),
+        ("p o   i s   o n   h e   r s", "po is on he rs"),
+        ("k 1 l l", "kill"),
+        ("h\x0ba\x0br\x0bm t h e m", "h\x0ba\x0br\x0bmthem"),
+    ],
+)
+def test_spelled_out_text_whose_joined_letters_are_no_words_is_read_as_it_is_too(
+    text: str, read: str
+) -> None:
+    assert variants(text) == [text, read]
 
 
 def test_text_that_is_spelled_out_in_part_is_read_both_ways() -> None:
@@ -192,6 +203,7 @@ def test_undo_leet_asks_for_lower_case_words() -> None:
         "a" + "\u0301\u0316" * 100_000,
         " \t" * 100_000,
         "!" * 200_000,
+        "h e r " * 100_000,
     ],
     ids=lambda text: ascii(text[:6]),
 )

@@ -29,9 +29,12 @@ def test_labels_are_three_levels_ten_categories_and_four_levels() -> None:
         (1.0, 1.0, 1.0),
         (1.0, 0.0, 1.0),
         (0.3, 0.5, 0.3),
+        (1.0, 1.5e-16, 1.0),
     ],
 )
-def test_what_is_surely_not_benign_is_harmful(borderline: float, harmful: float, expected: float) -> None:
+def test_the_borderline_level_counts_for_neither_side(
+    borderline: float, harmful: float, expected: float
+) -> None:
     assert decided_harm(np.array(borderline), np.array(harmful)) == pytest.approx(expected)
 
 
