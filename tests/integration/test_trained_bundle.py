@@ -57,9 +57,6 @@ def test_harm_in_the_middle_of_much_filler_is_found(checker: Checker) -> None:
     assert not verdict.allowed
 
 
-@pytest.mark.xfail(
-    strict=True, reason="one harmless sentence said dozens of times scores just above the threshold"
-)
 def test_a_harmless_sentence_over_and_over_passes(checker: Checker) -> None:
     assert checker.check_prompt(FILLER * 30).allowed
 
