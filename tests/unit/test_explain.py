@@ -52,7 +52,8 @@ def words(classifier: Classifier) -> Classifier:
     """The bundled classifier with another graph, so that it is known what each word is worth."""
     made = copy.copy(classifier)
     made._session = WordSession(classifier)  # type: ignore[assignment]
-    made._scale, made._offset = np.ones(len(LABELS)), np.zeros(len(LABELS))
+    made._below = made._above = np.ones(len(LABELS))
+    made._offset = np.zeros(len(LABELS))
     return made
 
 
