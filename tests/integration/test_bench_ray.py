@@ -93,7 +93,7 @@ def test_same_results_with_a_worker_killed_and_errors_that_are_named(tmp_path: P
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr
