@@ -16,15 +16,13 @@ from medguard.errors import BundleError, InvalidInputError, ProviderError
 from medguard.long_words import original_offsets, split_long_words
 from medguard.normalize import Form, forms
 from medguard.runtime import Device, Session, candidate_devices, open_session
-from medguard.scores import LABELS, Scores, calibrated, decided_harm
+from medguard.scores import LABELS, Scores, calibrated, request_scores
 from medguard.windows import DecidingWindow, fit_context, spans
 
 __all__ = ["Classifier", "Scorer"]
 
 # Padded tokens per run: enough to fill a GPU, small enough to keep memory flat.
 _BATCH_TOKENS: Final = 4096
-_BORDERLINE: Final = LABELS.index("request_harm>=1")
-_HARMFUL: Final = LABELS.index("request_harm>=2")
 _ANSWER_HARMFUL: Final = LABELS.index("harmfulness>=4")
 
 
@@ -342,9 +340,7 @@ def _batches(windows: list[_Window], limit: int) -> list[list[int]]:
 
 def _deciding(probabilities: NDArray[np.float64], has_answer: bool) -> NDArray[np.float64]:
     """The score that decides about each window, float64 of shape (windows,)."""
-    if has_answer:
-        return probabilities[:, _ANSWER_HARMFUL]
-    return decided_harm(probabilities[:, _BORDERLINE], probabilities[:, _HARMFUL])
+    return probabilities[:, _ANSWER_HARMFUL] if has_answer else request_scores(probabilities)
 
 
 def _scores(row: NDArray[np.float64], has_answer: bool, windows: int) -> Scores:

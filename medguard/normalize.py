@@ -41,7 +41,8 @@ _SPACED_WORD: Final = re.compile(
 )
 _BASE64_RUN: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _FEWEST_LEET_WORDS: Final = 3
-_TOKENIZER_SPACE: Final = re.compile(r"[ \t\n\r]+")
+# White space as the tokenizer knows it: other control characters it leaves out, which joins what they part.
+_TWO_TOGETHER: Final = re.compile(r"[^ \t\n\r]{2}")
 # Shorter ones are too often in the vocabulary as pieces of words. Of the letters of honestly spaced questions
 # half or more lie in known words of that length, with gaps every two to five letters a quarter in most.
 _LONG_WORD: Final = 4
@@ -185,8 +186,8 @@ def forms(text: str, is_word: Callable[[str], bool]) -> list[tuple[Form, str]]:
 
 
 def _is_spelled_out(text: str) -> bool:
-    """Whether there is nothing but single characters between white space as the tokenizer knows it."""
-    return all(len(part) <= 1 for part in _TOKENIZER_SPACE.split(text))
+    """Whether there is nothing but single characters between white space."""
+    return _TWO_TOGETHER.search(text) is None
 
 
 def _consists_of_words(text: str, is_word: Callable[[str], bool]) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LABELS", "Scores", "calibrated", "decided_harm"]
+__all__ = ["LABELS", "Scores", "calibrated", "decided_harm", "request_scores", "sigmoid"]
 
 REQUEST_LEVELS: Final = (1, 2, 3)
 ANSWER_LEVELS: Final = (2, 3, 4, 5)
@@ -44,6 +44,21 @@ def decided_harm(
     return np.asarray(np.minimum(shares, np.maximum(at_least_borderline, 1.0)))
 
 
+def request_scores(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The score that decides about each request, see `decided_harm`; of shape (requests,).
+
+    Args:
+        probabilities: Of shape (requests, labels).
+    """
+    borderline, harmful = LABELS.index("request_harm>=1"), LABELS.index("request_harm>=2")
+    return decided_harm(probabilities[:, borderline], probabilities[:, harmful])
+
+
+def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities of logits, without overflow; any shape."""
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)), dtype=np.float64)
+
+
 def calibrated(
     logits: NDArray[np.float64],
     below: NDArray[np.float64],
@@ -58,8 +73,7 @@ def calibrated(
         above: Slope above 0 of each label.
         offset: Offset of each label.
     """
-    scaled = above * np.logaddexp(0.0, logits) - below * np.logaddexp(0.0, -logits) + offset
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * scaled)), dtype=np.float64)
+    return sigmoid(above * np.logaddexp(0.0, logits) - below * np.logaddexp(0.0, -logits) + offset)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

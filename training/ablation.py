@@ -21,9 +21,8 @@ import typer
 from rich.progress import track
 
 from medguard.evaluation.metrics import auroc, recall_at_fpr
-from medguard.scores import LABELS
+from medguard.scores import LABELS, request_scores, sigmoid
 from training.batches import encode
-from training.calibration import request_scores
 from training.config import TrainingConfig
 from training.encoder import load_pretrained, read_tokenizer
 from training.examples import PATIENT_PAIRS, Example, split_examples
@@ -121,7 +120,7 @@ def _figures(
     with tempfile.TemporaryDirectory() as scratch:
         train(model, encoded, config, Path(scratch), device=torch.device("cpu"))
     logits = torch_logits(model, encode(held_out, tokenizer, config.windows, model.special_tokens))
-    return _measured(request_scores(logits), held_out)
+    return _measured(request_scores(sigmoid(logits)), held_out)
 
 
 def _measured(score: np.ndarray[Any, np.dtype[np.float64]], held_out: Sequence[Example]) -> dict[str, float]:

@@ -7,15 +7,13 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from medguard.bundle import Calibration
-from medguard.scores import LABELS, decided_harm
+from medguard.scores import LABELS, sigmoid
 
-__all__ = ["fit_beta", "request_scores", "sigmoid", "threshold_at"]
+__all__ = ["fit_beta", "threshold_at"]
 
 # With fewer examples of either class fitted slopes are noise.
 _FEWEST_PER_CLASS = 8
 _SMALLEST_SLOPE = 0.01
-_BORDERLINE = LABELS.index("request_harm>=1")
-_HARMFUL = LABELS.index("request_harm>=2")
 
 
 def fit_beta(
@@ -63,20 +61,6 @@ def _fit(logits: NDArray[np.float64], positive: NDArray[np.bool_]) -> NDArray[np
     # Convex, so that wherever it ends up is the one minimum to within the optimiser's tolerance.
     found = minimize(loss, np.array([1.0, 1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=bounds)
     return np.asarray(found.x, dtype=np.float64)
-
-
-def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities of logits, without overflow; any shape."""
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
-
-
-def request_scores(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The score that decides about requests, not yet calibrated; float64 of shape (examples,).
-
-    Args:
-        logits: Float64 of shape (examples, labels).
-    """
-    return decided_harm(sigmoid(logits[:, _BORDERLINE]), sigmoid(logits[:, _HARMFUL]))
 
 
 def threshold_at(benign_scores: NDArray[np.float64], false_positive_rate: float) -> float:

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from medguard.errors import MedGuardError
-from medguard.scores import LABELS
-from training.calibration import request_scores, sigmoid
+from medguard.scores import LABELS, request_scores, sigmoid
 
 __all__ = ["measure_parity"]
 
@@ -43,14 +42,15 @@ def measure_parity(
     Raises:
         MedGuardError: AUROC falls by more than `MAX_AUROC_LOSS` where enough examples tell.
     """
-    difference = np.abs(sigmoid(reference) - sigmoid(other))
+    sure, rounded = sigmoid(reference), sigmoid(other)
+    difference = np.abs(sure - rounded)
     result = {
         "mean_probability_difference": float(difference.mean()),
         "max_probability_difference": float(difference.max()),
     }
     borderline = (targets[:, _BORDERLINE] >= 0.5) & (targets[:, _HARMFUL] < 0.5)
     deciding = {
-        LABELS[_HARMFUL]: (_HARMFUL, ~borderline, request_scores(reference), request_scores(other)),
+        LABELS[_HARMFUL]: (_HARMFUL, ~borderline, request_scores(sure), request_scores(rounded)),
         LABELS[_ANSWER]: (_ANSWER, True, reference[:, _ANSWER], other[:, _ANSWER]),
     }
     for label, (column, counts, before, after) in deciding.items():

@@ -12,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from medguard.errors import MedGuardError
-from medguard.scores import LABELS
+from medguard.scores import LABELS, sigmoid
 from training.batches import Encoded
-from training.calibration import sigmoid
 from training.config import TrainingConfig
 from training.encoder import GuardModel, load_pretrained
 from training.examples import Example

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medguard.evaluation.metrics import auroc, quadratic_weighted_kappa, recall_at_fpr
-from medguard.scores import LABELS
-from training.calibration import request_scores, sigmoid
+from medguard.scores import LABELS, request_scores, sigmoid
 from training.examples import JUDGED_ANSWERS, Example
 
 __all__ = ["validate"]
@@ -34,7 +33,7 @@ def validate(logits: NDArray[np.float64], held_out: Sequence[Example]) -> dict[s
     """
     targets = np.array([item.targets for item in held_out])
     sources = np.array([item.source for item in held_out])
-    score = request_scores(logits)
+    score = request_scores(sigmoid(logits))
     harmful = targets[:, _REQUEST] >= 0.5
     plain = np.isin(sources, ("medsafetybench",)) & harmful
     hard = np.array([item.is_benign_medical_request for item in held_out])

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from medguard.bundle import Calibration
 from medguard.errors import MedGuardError
-from medguard.scores import LABELS
-from training.calibration import fit_beta, sigmoid, threshold_at
+from medguard.scores import LABELS, calibrated, sigmoid
+from training.calibration import fit_beta, threshold_at
 from training.parity import measure_parity
 
 COLUMN = LABELS.index("request_harm>=2")
@@ -27,15 +27,14 @@ def made(count: int = 4000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_beta_recovers_the_true_probability(below: float, above: float, offset: float) -> None:
     logits, _, mask = made()
 
-    def calibrated(slope_below: float, slope_above: float, shift: float) -> np.ndarray:
-        positive, negative = np.logaddexp(0.0, logits), np.logaddexp(0.0, -logits)
-        return sigmoid(slope_above * positive - slope_below * negative + shift)[:, COLUMN]
+    def by(*slopes_and_offset: float) -> np.ndarray:
+        return calibrated(logits[:, [COLUMN]], *np.array(slopes_and_offset)[:, None])[:, 0]
 
-    truth = calibrated(below, above, offset)
+    truth = by(below, above, offset)
     targets = np.zeros_like(logits)
     targets[:, COLUMN] = np.random.default_rng(4).random(len(truth)) < truth
     fitted = fit_beta(logits, targets, mask)[LABELS[COLUMN]]
-    found = calibrated(fitted.below, fitted.above, fitted.offset)
+    found = by(fitted.below, fitted.above, fitted.offset)
     assert np.abs(found - truth).mean() < 0.02
     assert np.abs(sigmoid(logits)[:, COLUMN] - truth).mean() > 0.03 or below == above == 1.0
 

@@ -19,7 +19,7 @@ from training.export import CPU_GRAPH, export_graphs
 from training.logits import graph_logits, torch_outputs
 from training.targets import request_targets
 
-HARM = LABELS.index("request_harm>=2")
+EXIT = LABELS.index("request_harm>=1")
 SEPARATOR = 102
 
 
@@ -30,7 +30,7 @@ class _Toy:
     session: Session
 
     def run(self, rows: list[list[int]]) -> list[float]:
-        return [float(value) for value in self.session.run({"input_ids": np.array(rows)})[:, HARM]]
+        return [float(value) for value in self.session.run({"input_ids": np.array(rows)})[:, EXIT]]
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_the_quantised_graph_decides_as_the_torch_model_does(tmp_path: Path) -> 
     draw = np.random.default_rng(4)
     data = [_encoded(draw, number % 4 == 0) for number in range(24)]
     plain = torch_outputs(model, data)
-    ranked = np.sort(plain["exit_logits"][:, HARM])
+    ranked = np.sort(plain["exit_logits"][:, EXIT])
     # In the widest gap between two requests, so that rounding moves none across.
     at = int(np.diff(ranked[8:16]).argmax()) + 8
     early_exit = EarlyExit(below=float(ranked[at : at + 2].mean()), separator=SEPARATOR)
@@ -105,12 +105,12 @@ def test_the_threshold_keeps_the_share_of_harmful_requests_that_it_may_settle() 
     examples = [make_example(str(n), "s", str(n), "text", None, harmful) for n in range(100)]
     examples += [make_example(f"b{n}", "s", f"b{n}", "text", None, benign) for n in range(100)]
     logits = np.zeros((200, len(LABELS)))
-    logits[:100, HARM] = np.arange(100)
-    logits[100:, HARM] = -5.0
+    logits[:100, EXIT] = np.arange(100)
+    logits[100:, EXIT] = -5.0
     for miss_rate in (0.0, 0.02, 0.5):
         below = exit_below(logits, examples, miss_rate)
-        assert (logits[:100, HARM] < below).mean() <= miss_rate
-        assert (logits[100:, HARM] < below).all()
+        assert (logits[:100, EXIT] < below).mean() <= miss_rate
+        assert (logits[100:, EXIT] < below).all()
     with pytest.raises(ValueError, match="harmful requests"):
         exit_below(logits[100:], examples[100:], 0.1)
 
