@@ -36,7 +36,9 @@ train-teacher: encoders  ## Train the first teacher, as a bundle of its own. Min
 
 train: train-teacher  ## Rebuild the classifier from data to model card. An hour with a GPU, a day on 2 cores.
 	for seed in 2 3 4; do $(TRAIN_TEACHER) --seed $$seed --train-only || exit; done
-	$(BIN)/python -m training.distill --config training/configs/mpnet9-v1.toml --train-only
+	for run in mpnet9-v1 mpnet9-v2; do \
+		$(BIN)/python -m training.distill --config training/configs/$$run.toml --train-only || exit; \
+	done
 	$(BIN)/python -m training.distill
 	$(BIN)/python -m benchmarks.quality
 	$(BIN)/python -m benchmarks.latency

@@ -25,7 +25,7 @@ from medguard.scores import LABELS, request_scores, sigmoid
 from training.batches import encode
 from training.config import TrainingConfig
 from training.encoder import load_pretrained, read_tokenizer
-from training.examples import PATIENT_PAIRS, Example, split_examples
+from training.examples import OWN_PAIRS, Example, split_examples
 from training.leaks import clean_examples
 from training.logits import torch_logits
 from training.loop import train
@@ -73,7 +73,7 @@ INGREDIENTS: dict[str, Ingredient] = {
     "no_restyled": Ingredient("no rephrased requests", _without(*RESTYLED)),
     "no_pairs": Ingredient(
         "no pairs as people type them",
-        _without(*PATIENT_PAIRS, "general_pairs", "general_more"),
+        _without(*OWN_PAIRS, "general_pairs", "general_more"),
     ),
     "no_llama3": Ingredient("no judged requests of med_harm_llama3", _without("llama3", "contrast_llama3")),
     "no_augmentation": Ingredient("no frames, noise or burial", _without("framed", "noisy", "buried")),

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from medguard.evaluation import datasets
 from medguard.evaluation.transforms import TRANSFORMS
-from training.examples import DATA, PATIENT_PAIRS, Example, make_example
+from training.examples import DATA, OWN_PAIRS, Example, make_example
 from training.targets import request_targets
 
 __all__ = ["buried", "framed", "noisy"]
@@ -25,7 +25,7 @@ _PLAIN = (
     "llama3",
     "contrast_llama3",
     "sensitive",
-    *PATIENT_PAIRS,
+    *OWN_PAIRS,
     "general_contrast",
     "general_pairs",
     "general_more",

@@ -73,6 +73,8 @@ class TeacherConfig(_Strict):
     given: trained once, with the seed of its settings."""
     weight: Annotated[float, Field(ge=0.0, le=1.0)]
     """Share of the teacher's score in the target of a labelled text; the judge's label is the rest."""
+    show_settled: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    """Share to train on of the labelled texts whose level the teacher gives as the judge did."""
     pool: PoolConfig
 
 

@@ -24,7 +24,7 @@ def build_examples(config: DataConfig, seed: int) -> list[Example]:
         request_sources.judged_requests(),
         request_sources.own_requests(),
         request_sources.llama3_requests(),
-        request_sources.patient_pairs(),
+        request_sources.own_pairs(),
         request_sources.restyled_requests(),
         request_sources.general_harm(),
         request_sources.general_pairs(),

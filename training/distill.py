@@ -40,7 +40,7 @@ from training.parity import measure_parity
 from training.pool import build_pool
 from training.prune import prune_feed_forward, resize_feed_forward
 from training.smooth import smooth
-from training.soft_labels import load_teacher, soften, start_from, teacher_logits
+from training.soft_labels import drop_settled, load_teacher, soften, start_from, teacher_logits
 from training.validation import validate
 from training.weights import encoder_folder
 
@@ -101,7 +101,7 @@ def distill(
     if teachers and config.teacher is not None:
         start_from(model, teachers[0])
         training = _learn_from_teachers(config, config.teacher, teachers, data, encoded, run_folder, device)
-    if config.feed_forward_width is not None:
+    if config.feed_forward_width not in (None, model.config.intermediate_size):
         if (run_folder / CHECKPOINT).exists():  # whose weights are pruned
             resize_feed_forward(model, config.feed_forward_width)
         else:
@@ -133,7 +133,7 @@ def _pack(
     held_out = encoded(data.held_out)
     plain = torch_outputs(model, held_out)
     full_depth = plain["logits"]
-    early_exit, early = _early_exit(config, model, plain, held_out, data)
+    early_exit, early = _early_exit(config, plain, held_out, data)
     export_graphs(model, output, gpu_graph=config.gpu_graph, early_exit=early_exit)
     small = graph_logits(output / CPU_GRAPH, held_out)
     targets = np.array([item.targets for item in data.held_out])
@@ -161,7 +161,6 @@ def _pack(
 
 def _early_exit(
     config: TrainingConfig,
-    model: GuardModel,
     plain: dict[str, NDArray[np.float64]],
     held_out: Sequence[Encoded],
     data: _Data,
@@ -169,11 +168,8 @@ def _early_exit(
     """Fix when the exit settles a request, and tell which held-out examples it settles."""
     if config.cascade is None:
         return None, np.zeros(len(held_out), dtype=bool)
-    tokenizer = read_tokenizer(encoder_folder(config.encoder))
-    early_exit = EarlyExit(
-        below=exit_below(plain[EXIT_LOGITS], data.held_out, config.cascade.miss_rate),
-        separator=tokenizer.token_to_id(model.special_tokens.separator),
-    )
+    below = exit_below(plain[EXIT_LOGITS], data.held_out, config.cascade.miss_rate)
+    early_exit = EarlyExit(below, separator=held_out[0].ids[-1])  # every window ends with one
     return early_exit, settled(plain[EXIT_LOGITS], held_out, early_exit)
 
 
@@ -242,10 +238,11 @@ def _learn_from_teachers(
 ) -> list[Example]:
     """Return the labelled texts and the pool, with the teachers' scores in their targets."""
     clean = _clean_pool(config, learning, data)
-    # With no weight in the labels only the pool needs scores.
-    as_judged, scored = ([], [*data.train, *clean]) if learning.weight else (data.train, clean)
+    scored = [*data.train, *clean]
     logits = teacher_logits(teachers, encoded(scored), run_folder, device)
-    return [*as_judged, *soften(scored, logits, learning.weight)]
+    chosen = drop_settled(data.train, logits[: len(data.train)], learning.show_settled, config.seed)
+    chosen += range(len(data.train), len(scored))
+    return soften([scored[at] for at in chosen], logits[chosen], learning.weight)
 
 
 def _clean_pool(config: TrainingConfig, learning: TeacherConfig, data: _Data) -> list[Example]:
@@ -335,7 +332,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    config: Annotated[Path, typer.Option(help="Settings file.")] = CONFIGS / "mpnet9-v2.toml",
+    config: Annotated[Path, typer.Option(help="Settings file.")] = CONFIGS / "mpnet9-v3.toml",
     seed: Annotated[
         int | None, typer.Option(help="Another seed than the settings', for a run of its own.")
     ] = None,

@@ -13,7 +13,7 @@ from training.targets import Targets
 __all__ = [
     "DATA",
     "JUDGED_ANSWERS",
-    "PATIENT_PAIRS",
+    "OWN_PAIRS",
     "Example",
     "is_held_out",
     "make_example",
@@ -24,10 +24,10 @@ DATA = Path(__file__).resolve().parent / "data"
 JUDGED_ANSWERS = ("judged_answers", "forced_answers", "contrast_answers", "judged_more")
 """Sources of a model's answers whose harmfulness is known."""
 
-PATIENT_PAIRS = ("patient_pairs", "sensitive_pairs", "medicine_pairs")
-"""Sources of medical requests as people type them."""
+OWN_PAIRS = ("patient_pairs", "sensitive_pairs", "medicine_pairs", "plain_pairs")
+"""Sources of medical requests written for the project, harmful ones beside legitimate look-alikes."""
 
-_OWN_MEDICAL = ("contrast", "contrast_llama3", "sensitive", *PATIENT_PAIRS)
+_OWN_MEDICAL = ("contrast", "contrast_llama3", "sensitive", *OWN_PAIRS)
 
 
 @dataclass(frozen=True, slots=True)

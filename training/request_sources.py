@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from medguard.evaluation import datasets
 from medguard.evaluation.records import JudgeLabel, QuestionAnswer, Request, RequestLabel, SecondJudgeLabel
 from training.everyday import everyday_requests, smalltalk
-from training.examples import DATA, PATIENT_PAIRS, Example, make_example
+from training.examples import DATA, OWN_PAIRS, Example, make_example
 from training.targets import request_targets
 
 __all__ = [
@@ -22,8 +22,8 @@ __all__ = [
     "llama3_labels",
     "llama3_requests",
     "medquad_questions",
+    "own_pairs",
     "own_requests",
-    "patient_pairs",
     "red_team_openings",
     "restyled_requests",
     "sample",
@@ -32,7 +32,14 @@ __all__ = [
 ]
 
 
-RESTYLED = ("restyled", "restyled_more", "restyled_third", "restyled_fourth", "restyled_fifth")
+RESTYLED = (
+    "restyled",
+    "restyled_more",
+    "restyled_third",
+    "restyled_fourth",
+    "restyled_fifth",
+    "restyled_sixth",
+)
 """Sources of rephrased requests."""
 
 
@@ -83,20 +90,20 @@ def llama3_labels() -> dict[str, RequestLabel]:
 
 
 def llama3_requests() -> Iterator[Example]:
-    """A judged sample of med_harm_llama3, each request with a benign twin."""
+    """A judged sample of med_harm_llama3, most requests with a twin on the other side."""
     labels = llama3_labels()
     for item in datasets.med_harm_llama3():
         if label := labels.get(item.id):
             targets = request_targets(label.request_harm, violates=label.violates, general=0.0)
             yield make_example(item.id, "llama3", item.id, item.prompt, None, targets)
-    benign = request_targets(0, violates=(), general=0.0)
     for twin in datasets.requests(DATA / "contrast_llama3_train.jsonl"):
-        yield make_example(twin.id, "contrast_llama3", group_of(twin), twin.prompt, None, benign)
+        targets = request_targets(twin.request_harm or 0, violates=twin.violates or (), general=0.0)
+        yield make_example(twin.id, "contrast_llama3", group_of(twin), twin.prompt, None, targets)
 
 
-def patient_pairs() -> Iterator[Example]:
-    """Medical requests as people type them, harmful ones beside legitimate look-alikes."""
-    for source in PATIENT_PAIRS:
+def own_pairs() -> Iterator[Example]:
+    """Medical requests and turns of conversations as people type them, beside legitimate look-alikes."""
+    for source in (*OWN_PAIRS, "conversations"):
         for item in datasets.requests(DATA / f"{source}_train.jsonl"):
             targets = request_targets(item.request_harm or 0, violates=item.violates or (), general=0.0)
             yield make_example(item.id, source, group_of(item), item.prompt, None, targets)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +22,11 @@ from training.logits import torch_logits
 from training.loop import CHECKPOINT
 from training.prune import resize_feed_forward
 
-__all__ = ["load_teacher", "soften", "start_from", "teacher_logits"]
+__all__ = ["drop_settled", "load_teacher", "soften", "start_from", "teacher_logits"]
 
 _SCORES = "teacher_logits.npy"
+_SETTLED_WITHIN = 0.25
+_LEVELS = np.array([label.startswith(("request_harm", "harmfulness")) for label in LABELS])
 _OF_REQUESTS = np.array([not label.startswith("harmfulness") for label in LABELS])
 _OF_ANSWERS = np.array([label.startswith(("harmfulness", "principle")) for label in LABELS])
 
@@ -93,3 +96,26 @@ def soften(examples: Sequence[Example], logits: NDArray[np.float64], weight: flo
             replace(item, targets=tuple(map(float, mixed * known)), mask=tuple(map(float, known)))
         )
     return softened
+
+
+def drop_settled(
+    examples: Sequence[Example], logits: NDArray[np.float64], share: float, seed: int
+) -> list[int]:
+    """Choose what to train on: every text that the teacher gets wrong or doubts, and a share of the others.
+
+    A student that starts from its teacher's weights has little to learn from what the teacher knows, and must
+    still see some of it so as not to forget it.
+
+    Args:
+        examples: Labelled requests and answers.
+        logits: The teacher's, float64 of shape (examples, labels), in the same order.
+        share: Share to keep of the texts on which no known level differs from the judge's by 0.25 or more.
+        seed: Of the draw.
+
+    Returns:
+        Positions of the chosen texts, ascending.
+    """
+    targets, mask = np.array([item.targets for item in examples]), np.array([item.mask for item in examples])
+    gap = (np.abs(sigmoid(logits) - targets) * mask)[:, _LEVELS].max(axis=1)
+    draw = random.Random(f"settled:{seed}")
+    return [at for at in range(len(examples)) if draw.random() < share or gap[at] >= _SETTLED_WITHIN]

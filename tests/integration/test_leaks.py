@@ -14,7 +14,7 @@ from training.examples import Example, split_examples
 from training.leaks import drop_leaks, evaluation_texts, texts_of
 
 CONFIG = TrainingConfig.from_toml(
-    Path(__file__).resolve().parents[2] / "training" / "configs" / "mpnet9-v2.toml"
+    Path(__file__).resolve().parents[2] / "training" / "configs" / "mpnet9-v3.toml"
 )
 
 
