@@ -94,7 +94,7 @@ class Classifier:
 
     @property
     def id(self) -> str:
-        """Identifier of the bundle, such as ``mpnet9-v2``."""
+        """Identifier of the bundle, such as ``mpnet9-v3``."""
         return self.config.id
 
     @property

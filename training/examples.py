@@ -27,7 +27,8 @@ JUDGED_ANSWERS = ("judged_answers", "forced_answers", "contrast_answers", "judge
 OWN_PAIRS = ("patient_pairs", "sensitive_pairs", "medicine_pairs", "plain_pairs")
 """Sources of medical requests written for the project, harmful ones beside legitimate look-alikes."""
 
-_OWN_MEDICAL = ("contrast", "contrast_llama3", "sensitive", *OWN_PAIRS)
+_TWINS = ("contrast", "contrast_llama3", "sensitive")
+_OWN_MEDICAL = (*_TWINS, *OWN_PAIRS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,12 @@ class Example:
 
     @property
     def is_medical_request(self) -> bool:
-        """A medical request as it was asked: what the request head is calibrated on."""
-        return self.source in ("medsafetybench", "llama3") or self.source in _OWN_MEDICAL
+        """A judged medical request, a twin of one, an alarming question: what calibrates the request head.
+
+        Pairs in which a word decides are left out: harder than what people ask, they leave the head too
+        unsure of the rest (held-out expected calibration error .040 with them, .028 without).
+        """
+        return self.source in ("medsafetybench", "llama3", *_TWINS)
 
     @property
     def is_benign_medical_request(self) -> bool:
