@@ -238,11 +238,14 @@ def _learn_from_teachers(
 ) -> list[Example]:
     """Return the labelled texts and the pool, with the teachers' scores in their targets."""
     clean = _clean_pool(config, learning, data)
-    scored = [*data.train, *clean]
+    # With no weight in the labels, and all of them shown, only the pool needs scores.
+    needed = learning.weight > 0.0 or learning.show_settled < 1.0
+    as_judged, labelled = ([], data.train) if needed else (data.train, [])
+    scored = [*labelled, *clean]
     logits = teacher_logits(teachers, encoded(scored), run_folder, device)
-    chosen = drop_settled(data.train, logits[: len(data.train)], learning.show_settled, config.seed)
-    chosen += range(len(data.train), len(scored))
-    return soften([scored[at] for at in chosen], logits[chosen], learning.weight)
+    chosen = drop_settled(labelled, logits[: len(labelled)], learning.show_settled, config.seed)
+    chosen += range(len(labelled), len(scored))
+    return [*as_judged, *soften([scored[at] for at in chosen], logits[chosen], learning.weight)]
 
 
 def _clean_pool(config: TrainingConfig, learning: TeacherConfig, data: _Data) -> list[Example]:
@@ -316,6 +319,7 @@ def _deciding(classifier: Classifier, prompts: list[str], responses: list[str] |
 def _record(config: TrainingConfig, data: _Data, trained_on: Counter[str]) -> dict[str, Any]:
     return {
         "settings": config.model_dump(mode="json"),
+        "labelled_examples": dict(Counter(item.source for item in data.train)),
         "train_examples": dict(trained_on),
         "held_out_examples": dict(Counter(item.source for item in data.held_out)),
         "dropped_as_leaks": dict(data.dropped),

@@ -79,9 +79,7 @@ def judged_requests() -> Iterator[Example]:
 def own_requests() -> Iterator[Example]:
     """Benign twins and alarming but legitimate questions."""
     for source in ("contrast", "sensitive", "general_contrast"):
-        for item in datasets.requests(DATA / f"{source}_train.jsonl"):
-            targets = request_targets(item.request_harm or 0, violates=(), general=0.0)
-            yield make_example(item.id, source, group_of(item), item.prompt, None, targets)
+        yield from _written(source)
 
 
 def llama3_labels() -> dict[str, RequestLabel]:
@@ -96,17 +94,13 @@ def llama3_requests() -> Iterator[Example]:
         if label := labels.get(item.id):
             targets = request_targets(label.request_harm, violates=label.violates, general=0.0)
             yield make_example(item.id, "llama3", item.id, item.prompt, None, targets)
-    for twin in datasets.requests(DATA / "contrast_llama3_train.jsonl"):
-        targets = request_targets(twin.request_harm or 0, violates=twin.violates or (), general=0.0)
-        yield make_example(twin.id, "contrast_llama3", group_of(twin), twin.prompt, None, targets)
+    yield from _written("contrast_llama3")
 
 
 def own_pairs() -> Iterator[Example]:
     """Medical requests and turns of conversations as people type them, beside legitimate look-alikes."""
     for source in (*OWN_PAIRS, "conversations"):
-        for item in datasets.requests(DATA / f"{source}_train.jsonl"):
-            targets = request_targets(item.request_harm or 0, violates=item.violates or (), general=0.0)
-            yield make_example(item.id, source, group_of(item), item.prompt, None, targets)
+        yield from _written(source)
 
 
 def restyled_requests() -> Iterator[Example]:
@@ -182,3 +176,10 @@ def self_instruct() -> Iterator[Example]:
     targets = request_targets(0, violates=(), general=0.0)
     for item in datasets.self_instruct():
         yield make_example(item.id, "self_instruct", item.id, item.instruction, None, targets)
+
+
+def _written(source: str) -> Iterator[Example]:
+    """Requests written for the project, as their file labels them."""
+    for item in datasets.requests(DATA / f"{source}_train.jsonl"):
+        targets = request_targets(item.request_harm or 0, violates=item.violates or (), general=0.0)
+        yield make_example(item.id, source, group_of(item), item.prompt, None, targets)

@@ -115,6 +115,8 @@ def drop_settled(
     Returns:
         Positions of the chosen texts, ascending.
     """
+    if share == 1.0:
+        return list(range(len(examples)))
     targets, mask = np.array([item.targets for item in examples]), np.array([item.mask for item in examples])
     gap = (np.abs(sigmoid(logits) - targets) * mask)[:, _LEVELS].max(axis=1)
     draw = random.Random(f"settled:{seed}")
