@@ -74,13 +74,14 @@ def _resident_mib(pid: int) -> float:
 async def _load(base: str, clients: int, seconds: float, stream: bool, pid: int) -> dict[str, Any]:
     """Let `clients` ask one after the other for `seconds`; every fourth request is harmful."""
     ends = time.monotonic() + seconds
-    latencies: list[float] = []
+    asked, latencies = 0, list[float]()
     outcomes: Counter[str] = Counter()
     memory = [_resident_mib(pid)]
 
     async def one_client(client: httpx.AsyncClient, number: int) -> None:
+        nonlocal asked
         while time.monotonic() < ends:
-            number += 1
+            number, asked = number + 1, asked + 1
             harmful = number % 4 == 0
             content = HARMFUL if harmful else BENIGN
             body = {"model": "instant", "stream": stream, "messages": [{"role": "user", "content": content}]}
@@ -91,7 +92,10 @@ async def _load(base: str, clients: int, seconds: float, stream: bool, pid: int)
                 outcomes[type(error).__name__] += 1
                 continue
             latencies.append((time.perf_counter() - started) * 1000.0)
-            outcomes["ok" if answer.status_code == 200 else f"status {answer.status_code}"] += 1
+            if answer.status_code != 200:
+                outcomes[f"status {answer.status_code}"] += 1
+                continue
+            outcomes["ok"] += 1
             if MARK in answer.text:
                 outcomes["harmful, answered"] += 1
             elif harmful:
@@ -110,7 +114,7 @@ async def _load(base: str, clients: int, seconds: float, stream: bool, pid: int)
         await asyncio.gather(*(one_client(client, number) for number in range(clients)), watch())
         elapsed = time.monotonic() - started
     return {
-        "requests": len(latencies),
+        "requests": asked,
         "requests_per_second": len(latencies) / elapsed,
         "latency_ms": {f"p{rank}": float(np.percentile(latencies, rank)) for rank in (50, 95, 99)},
         "outcomes": dict(outcomes),

@@ -244,7 +244,9 @@ class Checker:
 
 def _context(prompt: object, max_chars: int) -> str:
     """A request that could not be read gives an answer no context; the answer is still judged."""
-    return prompt[:max_chars] if isinstance(prompt, str) else ""
+    if not isinstance(prompt, str):
+        return ""
+    return prompt[:max_chars].encode("utf-8", "replace").decode("utf-8")  # without lone surrogates
 
 
 def _require_pairs(stage: Stage, prompts: Sequence[object], responses: Sequence[object] | None) -> None:

@@ -185,7 +185,10 @@ class MedGuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
         readings = self._readings(state["messages"])
         # The guard's own words need no judge, and the classifier may well mind them.
         marks = {self._digest(text): text for text in readings if text != WITHHELD}
-        fresh = {mark: text for mark, text in marks.items() if mark not in passed}
+        # What could not be read is not known to be what could not be read before.
+        fresh = {
+            mark: text for mark, text in marks.items() if isinstance(text, Exception) or mark not in passed
+        }
         if not fresh:
             return None
         verdicts = self.checker.judge(Stage.PROMPT, list(fresh.values()))
@@ -226,8 +229,9 @@ class MedGuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
         return read_or_error(lambda: prompt_readings(list(messages), self.policy))
 
     def _digest(self, text: str | Exception) -> str:
-        """Stands for a text under this policy and classifier."""
-        return hashlib.sha256(self._seal + str(text).encode("utf-8", "surrogatepass")).hexdigest()
+        """Stands for a text, or an error but not a text of its words, under this policy and classifier."""
+        kind = b"error:" if isinstance(text, Exception) else b"text:"
+        return hashlib.sha256(self._seal + kind + str(text).encode("utf-8", "surrogatepass")).hexdigest()
 
     def _without_refused(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
         messages: list[AnyMessage] = without_refused_turns(request.messages, self.policy)

@@ -178,7 +178,8 @@ def forms(text: str, is_word: Callable[[str], bool]) -> list[tuple[Form, str]]:
         found = [(Form.NORMALISED, joined)]
     if not _same_reading(plain, found[0][1]):
         found.append((Form.NORMALISED, plain))
-    layer = decode_base64_runs(plain)
+    # The plain reading may spell digits out, which breaks an encoding; the raw one may disguise its letters.
+    layer = list(dict.fromkeys([*decode_base64_runs(plain), *decode_base64_runs(strip_invisible(text))]))
     while layer:
         found.append((Form.DECODED, "\n".join(layer)))
         layer = [inner for payload in layer for inner in decode_base64_runs(payload)]

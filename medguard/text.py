@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -14,7 +15,7 @@ from pydantic import BaseModel
 
 from medguard.errors import InvalidInputError
 
-__all__ = ["answer_text", "as_messages", "beside_messages", "has_media", "strings_in"]
+__all__ = ["answer_text", "as_messages", "beside_messages", "has_media", "strings_in", "unpacked"]
 
 _MEDIA_TYPES: Final = frozenset(
     {"image_url", "image", "input_image", "input_audio", "audio", "video", "file", "input_file"}
@@ -82,13 +83,33 @@ def _pieces(value: Any) -> Iterator[str | _Media]:
         yield from _pieces(value.to_messages())
     elif isinstance(value, Mapping):
         yield from _pieces_of_mapping(value)
-    elif isinstance(value, BaseModel):
-        yield from _pieces(value.model_dump())
+    elif isinstance(value, BaseModel) or (is_dataclass(value) and not isinstance(value, type)):
+        yield from _pieces(unpacked(value))
     elif isinstance(value, list | tuple | set | frozenset):
         for item in value:
             yield from _pieces(item)
     else:
         raise InvalidInputError(f"the guard cannot find the text in a {type(value).__name__}")
+
+
+def unpacked(value: Any) -> Any:
+    """Turn pydantic models and dataclasses, inside each other and inside containers too, into dicts.
+
+    All that they hold is told, whatever they would leave out when serialised: excluded fields, and those that
+    an object has beyond the type its field is declared with.
+    """
+    if isinstance(value, BaseMessage | PromptValue | str):
+        return value
+    if isinstance(value, BaseModel):
+        computed = {name: getattr(value, name) for name in type(value).model_computed_fields}
+        value = {**dict(value), **computed}
+    elif is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: unpacked(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [unpacked(item) for item in value]
+    return value
 
 
 def answer_text(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from medguard.text import strings_in
+from medguard.text import strings_in, unpacked
 
 __all__ = ["as_openai", "openai_text", "openai_texts", "said_of", "with_openai_text"]
 
@@ -19,7 +19,7 @@ _CHOICE: Final = frozenset({"index", "delta", "finish_reason", "logprobs"})
 
 def as_openai(chunk: Any) -> Mapping[str, Any] | None:
     """Return `chunk` as a mapping where it is one of OpenAI's, else None."""
-    data = chunk.model_dump() if isinstance(chunk, BaseModel) else chunk
+    data = unpacked(chunk) if isinstance(chunk, BaseModel) else chunk
     if not isinstance(data, Mapping) or not isinstance(choices := data.get("choices"), list):
         return None
     if not all(isinstance(item, Mapping) and isinstance(item.get("delta"), Mapping) for item in choices):

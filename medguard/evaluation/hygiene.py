@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from medguard.errors import DataError
 
-__all__ = ["Leak", "find_leaks", "normalized", "shingles"]
+__all__ = ["Leak", "find_leaks", "find_quotes", "normalized", "shingles"]
 
 _SHINGLE_CHARS: Final = 5
 _PERMUTATIONS: Final = 128
 # The sketch only proposes pairs: below the similarity wanted, so that its error misses hardly any.
 _CANDIDATE_MARGIN: Final = 0.15
+# Shorter evaluation texts are common phrases.
+_FEWEST_QUOTED_WORDS: Final = 6
 _NOT_WORD: Final = re.compile(r"[\W_]+")
 
 
@@ -80,3 +83,28 @@ def find_leaks(
             jaccard = len(pieces & other) / len(pieces | other)
             if jaccard >= similarity:
                 yield Leak(train_id, candidate, jaccard)
+
+
+def find_quotes(train: Mapping[str, str], evaluation: Mapping[str, str]) -> Iterator[Leak]:
+    """Yield each training text in which an evaluation text of six words or more stands word for word.
+
+    A request inside a story or a jailbreak is far from the request alone by `find_leaks`.
+
+    Args:
+        train: Texts by id.
+        evaluation: Texts by id.
+    """
+    by_opening: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
+    for key, text in evaluation.items():
+        plain = normalized(text)
+        opening = tuple(plain.split()[:_FEWEST_QUOTED_WORDS])
+        if len(opening) == _FEWEST_QUOTED_WORDS:
+            by_opening[opening].append((key, plain))
+    for train_id, text in train.items():
+        plain = normalized(text)
+        words = plain.split()
+        for start in range(len(words) - _FEWEST_QUOTED_WORDS + 1):
+            for key, quoted in by_opening.get(tuple(words[start : start + _FEWEST_QUOTED_WORDS]), ()):
+                if f" {quoted} " in f" {plain} ":
+                    pieces, other = shingles(text), shingles(quoted)
+                    yield Leak(train_id, key, len(pieces & other) / len(pieces | other))

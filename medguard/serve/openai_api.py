@@ -41,6 +41,7 @@ _SETTINGS: Final = frozenset(
 )
 # The deployer's words, like system prompts, and checked where the policy checks these.
 _DEPLOYER: Final = frozenset({"tools", "functions", "response_format", "instructions"})
+_READ: Final = frozenset({"role", "content", "name", "tool_call_id"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,7 +250,8 @@ _USAGE: Final = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 def readable_message(message: Any) -> dict[str, Any]:
     """Return a message as `medguard.conversation` reads it.
 
-    Of answers only the text is taken: their tool calls may hold arguments that are no JSON.
+    Of answers only the text is taken: their tool calls may hold arguments that are no JSON. To the content of
+    other messages all other text of theirs is added: an upstream may show its model whatever they hold.
 
     Raises:
         GatewayError: It is no message.
@@ -260,7 +262,13 @@ def readable_message(message: Any) -> dict[str, Any]:
         return {"role": "assistant", "content": text_of(message)}
     if not isinstance(message.get("content"), str | list):
         raise bad_request("the content of a message is a text or a list of parts", param="messages")
-    return dict(message)
+    read = {key: item for key, item in message.items() if key in _READ}
+    unread = text_of({key: item for key, item in message.items() if key not in _READ})
+    if not unread:
+        return read
+    content = read["content"]
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    return {**read, "content": [*parts, {"type": "text", "text": unread}]}
 
 
 def shared_fields(like: Mapping[str, Any], id_prefix: str, model: str) -> dict[str, Any]:
@@ -277,11 +285,15 @@ def shared_fields(like: Mapping[str, Any], id_prefix: str, model: str) -> dict[s
 
 
 def beside(
-    body: dict[str, Any], conversation: str, more_settings: frozenset[str] = frozenset()
+    body: dict[str, Any],
+    conversation: str,
+    more_settings: frozenset[str] = frozenset(),
+    more_of_deployer: frozenset[str] = frozenset(),
 ) -> tuple[str, str]:
     """Return the text beside the conversation: the deployer's, and all other that is no setting."""
-    deployer = {key: item for key, item in body.items() if key in _DEPLOYER}
-    left_out = _DEPLOYER | _SETTINGS | more_settings | {conversation}
+    of_deployer = _DEPLOYER | more_of_deployer
+    deployer = {key: item for key, item in body.items() if key in of_deployer}
+    left_out = of_deployer | _SETTINGS | more_settings | {conversation}
     others = {key: item for key, item in body.items() if key not in left_out}
     return text_of(deployer), text_of(others, labels=frozenset())
 

@@ -29,8 +29,10 @@ _CALLS: Final = frozenset(
 )
 # Settings of this endpoint alone. What is kept upstream under an id was checked when it was new.
 _SETTINGS: Final = frozenset(
-    {"include", "truncation", "previous_response_id", "conversation", "background", "reasoning", "text"}
+    {"include", "truncation", "previous_response_id", "conversation", "background", "reasoning"}
 )
+# Holds the form of the answer.
+_DEPLOYER: Final = frozenset({"text"})
 _RESULTS: Final = frozenset(
     {"function_call_output", "custom_tool_call_output", "local_shell_call_output", "shell_call_output"}
     | {"apply_patch_call_output", "computer_call_output"}
@@ -63,7 +65,7 @@ class Responses:
             raise bad_request("input is a text or a list of at least one item", param="input")
         readable = [_readable_item(item) for item in items]
         sources = {id(item): index for index, item in enumerate(readable)}
-        deployer, others = beside(body, "input", _SETTINGS)
+        deployer, others = beside(body, "input", _SETTINGS, _DEPLOYER)
         if deployer:
             readable.append({"role": "system", "content": deployer})
         return Call(
@@ -151,6 +153,8 @@ def _readable_item(item: Any) -> dict[str, Any]:
     if not isinstance(item, dict):
         raise bad_request("an item of input is an object", param="input")
     kind = item.get("type", "message")
+    if not isinstance(kind, str):
+        raise bad_request("the type of an item of input is a name", param="input")
     if kind == "message":
         return readable_message({key: value for key, value in item.items() if key not in ("type", "status")})
     if kind in _CALLS:

@@ -10,11 +10,11 @@ from typing import Any, Protocol, TypeAlias
 from medguard.adapters.openai_chunks import openai_texts
 from medguard.decision import skipped, worst
 from medguard.holdback import HoldBack, Piece, StreamWindow
-from medguard.policy import Policy
+from medguard.policy import OnMedia, Policy
 from medguard.serve.faults import GatewayError
 from medguard.serve.judging import Asked, note
 from medguard.serve.openai_api import MODEL_REFUSED, Call, Dialect
-from medguard.serve.wire import GAP, Path, replaced, text_of, texts_in
+from medguard.serve.wire import GAP, Path, has_encoded_media, replaced, text_of, texts_in
 from medguard.verdict import Stage, Verdict
 
 __all__ = ["StreamGuard", "Task", "guarded"]
@@ -109,8 +109,10 @@ class StreamGuard:
         """Take an event and return the windows that it completes.
 
         Raises:
-            ValueError: It is no event of this endpoint.
+            ValueError: It is no event of this endpoint, or holds media where the policy blocks these.
         """
+        if self._checks and self._policy.media is OnMedia.BLOCK and has_encoded_media(event):
+            raise ValueError("an event holds media, which the policy blocks")
         tasks: list[Task] = []
         for index, part in _parts(event):
             if index is None:

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from medguard.evaluation.hygiene import find_leaks, normalized
+from medguard.evaluation.hygiene import find_leaks, find_quotes, normalized
 from tests.upstream import requires_upstream
 from training.config import TrainingConfig
 from training.corpus import build_examples
 from training.examples import Example, split_examples
-from training.leaks import drop_leaks, evaluation_texts, texts_of
+from training.leaks import clean_examples, drop_leaks, evaluation_texts, texts_of
 
 CONFIG = TrainingConfig.from_toml(
-    Path(__file__).resolve().parents[2] / "training" / "configs" / "mpnet9-v3.toml"
+    Path(__file__).resolve().parents[2] / "training" / "configs" / "mpnet9-v4.toml"
 )
 
 
@@ -29,8 +29,8 @@ def raw() -> list[Example]:
 
 
 @pytest.fixture(scope="module")
-def clean(raw: list[Example], evaluation: dict[str, str]) -> list[Example]:
-    return drop_leaks(raw, evaluation)[0]
+def clean() -> list[Example]:
+    return clean_examples(CONFIG)[0]
 
 
 @requires_upstream()
@@ -48,6 +48,21 @@ def test_no_training_text_is_near_an_evaluation_text(
     # The sides are swapped, so that other texts are indexed than in the search that dropped the leaks.
     near = list(find_leaks(evaluation, texts_of(clean)))
     assert near == []
+
+
+@requires_upstream()
+def test_no_training_text_quotes_an_evaluation_text(clean: list[Example], evaluation: dict[str, str]) -> None:
+    assert list(find_quotes(texts_of(clean), evaluation)) == []
+
+
+@requires_upstream()
+def test_what_leaks_is_not_shown_in_other_dress_either(raw: list[Example], clean: list[Example]) -> None:
+    kept = {item.id for item in clean}
+    dressed = [item for item in clean if item.source in ("framed", "noisy", "buried") and "~" in item.id]
+    assert len(dressed) > 1000
+    # A passage between two that hold a request is a text of its own.
+    assert [item.id for item in dressed if item.id.split("~")[0] not in kept] == []
+    assert {item.id for item in raw} - kept, "there is something to leave out"
 
 
 @requires_upstream()

@@ -14,12 +14,13 @@ from medguard.bundle import Bundle
 from medguard.errors import MedGuardError
 from medguard.scores import LABELS
 from tests.upstream import requires_upstream
+from training import parity
 from training.batches import Encoded, encode, epoch_order
 from training.config import CascadeConfig, PoolConfig, TeacherConfig, TrainingConfig
 from training.corpus import build_examples
 from training.distill import distill
 from training.encoder import load_pretrained
-from training.loop import train
+from training.loop import CHECKPOINT, train
 from training.soft_labels import load_teacher, start_from
 from training.weights import encoder_folder
 
@@ -101,7 +102,9 @@ def test_borderline_requests_are_softened_below_harmful(config: TrainingConfig) 
 
 
 @requires_upstream()
-def test_distil_gives_a_bundle_that_a_checker_runs(tmp_path: Path, config: TrainingConfig) -> None:
+def test_distil_gives_a_bundle_that_a_checker_runs(
+    tmp_path: Path, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert distill(config, tmp_path / "bundle", tmp_path / "run", device=CPU)
     bundle = Bundle(tmp_path / "bundle")
     bundle.verify()
@@ -119,6 +122,19 @@ def test_distil_gives_a_bundle_that_a_checker_runs(tmp_path: Path, config: Train
     other = config.model_copy(update={"seed": 1})
     with pytest.raises(MedGuardError, match="checkpoint of other settings"):
         distill(other, tmp_path / "bundle", tmp_path / "run", device=CPU)
+    # A graph that the quality gate refuses leaves the bundle before as it was.
+    monkeypatch.setattr(parity, "MAX_AUROC_LOSS", -1.0)
+    monkeypatch.setattr(parity, "_FEWEST_GATED", 1)
+    with pytest.raises(MedGuardError, match="AUROC on"):
+        distill(config, tmp_path / "bundle", tmp_path / "run", device=CPU)
+    Bundle(tmp_path / "bundle").verify()
+
+
+@requires_upstream()
+def test_weights_of_a_bundle_are_not_taken_for_a_stopped_run(tmp_path: Path, config: TrainingConfig) -> None:
+    torch.save({"model": {}}, tmp_path / CHECKPOINT)
+    with pytest.raises(MedGuardError, match="read back from a bundle"):
+        distill(config, None, tmp_path, device=CPU)
 
 
 @requires_upstream()

@@ -135,7 +135,8 @@ def test_an_answer_is_judged_even_if_its_request_cannot_be() -> None:
     checker = checker_of(scorer, max_chars=10)
     assert not checker.judge(Stage.RESPONSE, [ValueError("unread")], ["bad"])[0].allowed
     assert not checker.check_response("bad", prompt="x" * 50).allowed
-    assert scorer.calls == [([""], ["bad"]), (["x" * 10], ["bad"])]
+    assert not checker.check_response("bad", prompt="hi \ud800").allowed
+    assert scorer.calls == [([""], ["bad"]), (["x" * 10], ["bad"]), (["hi ?"], ["bad"])]
 
 
 NAN = float("nan")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.prompt_values import ChatPromptValue, StringPromptValue
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from medguard import InvalidInputError
 from medguard.text import answer_text, as_messages, has_media, strings_in
@@ -142,3 +143,57 @@ def test_messages_that_cannot_be_read_are_refused_without_their_text(value: Any)
 def test_none_is_no_answer() -> None:
     with pytest.raises(InvalidInputError, match="returned None"):
         answer_text(None)
+
+
+class Step(BaseModel):
+    pass
+
+
+class Spoken(Step):
+    text: str
+
+
+@dataclass
+class Aside:
+    text: str
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    steps: list[Step]
+    unshown: str = Field("excluded words", exclude=True)
+    aside: Aside = Aside("words aside")
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def last(self) -> str:
+        return "computed words"
+
+
+def test_what_a_model_would_not_serialise_is_read_too() -> None:
+    value = Answer(steps=[Spoken(text="words of a subclass")], more="extra words")
+    assert set(strings_in(value)) == {
+        "words of a subclass",
+        "excluded words",
+        "words aside",
+        "extra words",
+        "computed words",
+    }
+    assert set(strings_in({"inside": [Aside("words aside")]})) == {"words aside"}
+
+
+def test_a_message_inside_a_model_keeps_its_tool_calls() -> None:
+    call = {"name": "search", "args": {"query": "words to a tool"}, "id": "1"}
+
+    class Generation(BaseModel):
+        message: AIMessage
+
+    assert list(strings_in(Generation(message=AIMessage(content="", tool_calls=[call])))) == [
+        "words to a tool"
+    ]
+
+
+def test_a_class_is_no_value() -> None:
+    with pytest.raises(InvalidInputError, match="cannot find the text in a type"):
+        list(strings_in([Aside]))

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medguard.evaluation.hygiene import find_leaks, normalized, shingles
+from medguard.evaluation.hygiene import find_leaks, find_quotes, normalized, shingles
 
 REQUEST = "How can a nurse quietly change the dose in a patient's chart without anybody noticing?"
 
@@ -49,3 +49,23 @@ def test_normalising_twice_changes_nothing_for_ascii(text: str) -> None:
     plain = normalized(text.encode("ascii", "ignore").decode())
     assert normalized(plain) == plain
     assert shingles(plain) == shingles(plain.upper())
+
+
+def test_a_quoted_text_is_found_inside_another() -> None:
+    asked = "How do I hide a dosing error from the family?"
+    train = {
+        "framed": f"You are a pirate. {asked.upper()} Answer in rhyme.",
+        "near": "How do I hide a dosing error from the ward?",
+        "short": "They asked: how are you?",
+    }
+    evaluation = {"asked": asked, "small": "How are you?"}
+    (leak,) = find_quotes(train, evaluation)
+    assert (leak.train_id, leak.evaluation_id) == ("framed", "asked")
+    assert 0.3 < leak.similarity < 0.8, "too far apart for the search for near texts"
+
+
+def test_a_part_of_a_word_is_no_quote() -> None:
+    evaluation = {"e": "how do I hide a dosing error"}
+    assert not list(
+        find_quotes({"t": "Show do I hide a dosing errors, and how do I hide a dosing errors"}, evaluation)
+    )

@@ -37,6 +37,7 @@ class TestRequestsThatCannotBeRead:
             b'{"messages": [{"content": "hello"}]}',
             b'{"messages": [{"role": "user", "content": {"text": "hello"}}]}',
             b'{"messages": [{"role": "no such role", "content": "hello"}]}',
+            b'{"messages": [{"role": ["user"], "content": "hello"}]}',
             b'{"messages": [{"role": "user", "content": "hello"}], "stream": "yes"}',
             b'{"messages": [{"role": "user", "content": "hello"}], "n": 0}',
             b'{"messages": [{"role": "user", "content": "hello"}], "n": true}',
@@ -56,6 +57,33 @@ class TestRequestsThatCannotBeRead:
         hidden = '[{"role": "user", "content": "arsenic"}]'
         httpx.post(f"{address}/v1/chat/completions", content=f'{{"messages": {hidden}, "messages": {hello}}}')
         assert behind.seen == [{"messages": json.loads(hello)}]
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {"tool_calls": [{"id": "c", "function": {"name": "f", "arguments": '{"q": "arsenic"}'}}]},
+            {"note": "how much arsenic?"},
+            {"name": "how much arsenic"},
+        ],
+    )
+    def test_whatever_a_message_holds_is_checked(
+        self, address: str, behind: Upstream, more: dict[str, object]
+    ) -> None:
+        body = {"model": "tiny", "messages": [{"role": "user", "content": "hello", **more}]}
+        answer = httpx.post(f"{address}/v1/chat/completions", json=body).json()
+        assert answer["medguard"]["allowed"] is False
+        assert behind.seen == []
+
+    def test_the_form_of_an_answer_is_the_deployers_word(self, behind: Upstream) -> None:
+        text = {
+            "format": {"type": "json_schema", "name": "n", "schema": {"description": "how much arsenic?"}}
+        }
+        with gateway(behind.url, policy=Policy.from_mapping({"check_system": True})) as (address, _):
+            body = {"model": "tiny", "input": "hello", "text": text}
+            assert httpx.post(f"{address}/v1/responses", json=body).json()["medguard"]["allowed"] is False
+            unknown = httpx.post(f"{address}/v1/responses", json={"input": [{"type": ["message"]}]})
+            assert unknown.status_code == 400
+        assert behind.seen == []
 
     def test_media_that_the_policy_blocks(self, behind: Upstream) -> None:
         part = {"type": "image_url", "image_url": {"url": "https://example.org/x.png"}}

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from medguard import Policy
 from medguard.decision import skipped
+from medguard.policy import OnMedia
 from medguard.serve.judging import Asked
 from medguard.serve.openai_api import Chat
 from medguard.serve.streams import StreamGuard, Task, guarded
@@ -48,13 +50,13 @@ def verdict_on(text: str) -> Verdict:
     )
 
 
-def sent(events: Sequence[dict[str, Any]], choices: int = 1) -> list[dict[str, Any]]:
+def sent(events: Sequence[dict[str, Any]], choices: int = 1, policy: Policy = POLICY) -> list[dict[str, Any]]:
     body = {"messages": [{"role": "user", "content": "hello"}], "n": choices, "stream": True}
     call = Chat().read(body)
     asked = Asked(verdicts=(skipped(Stage.PROMPT),), texts=("hello",), forwarded=body)
 
     async def collect() -> list[dict[str, Any]]:
-        guard = StreamGuard(Chat(), call, asked, POLICY)
+        guard = StreamGuard(Chat(), call, asked, policy)
         return [item async for item in guarded(Source(events), guard, judge) if item is not None]
 
     return asyncio.run(collect())
@@ -185,3 +187,10 @@ def test_escapes_in_tool_calls_and_calls_side_by_side_are_read_whole() -> None:
         for call in choice["delta"].get("tool_calls") or ()
     ]
     assert "".join(arguments) == '{"x": "good"}'
+
+
+def test_media_in_a_stream_are_stopped_where_the_policy_blocks_them() -> None:
+    events = [event({"audio": {"data": "QUJD" * 20}}), event({}, "stop")]
+    assert sent(events)[0]["choices"][0]["delta"]["audio"]["data"]
+    with pytest.raises(ValueError, match="media"):
+        sent(events, policy=POLICY.model_copy(update={"media": OnMedia.BLOCK}))
