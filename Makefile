@@ -34,9 +34,9 @@ encoders: $(VENV)/.dev
 train-teacher: encoders  ## Train the first teacher, as a bundle of its own. Minutes on a GPU, hours on 2 cores.
 	$(TRAIN_TEACHER) --seed 1 --output training/runs/$(TEACHER)-1/bundle
 
-train: train-teacher  ## Rebuild the classifier from data to model card. An hour with a GPU, a day on 2 cores.
+train: train-teacher  ## Rebuild the classifier from data to model card. An hour with a GPU, more than a day on 2 cores.
 	for seed in 2 3 4; do $(TRAIN_TEACHER) --seed $$seed --train-only || exit; done
-	for run in mpnet9-v1 mpnet9-v2; do \
+	for run in mpnet9-v1 mpnet9-v2 mpnet9-v3; do \
 		$(BIN)/python -m training.distill --config training/configs/$$run.toml --train-only || exit; \
 	done
 	$(BIN)/python -m training.distill

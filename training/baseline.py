@@ -99,7 +99,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    config: Annotated[Path, typer.Option(help="Settings file.")] = ROOT / "training/configs/mpnet9-v3.toml",
+    config: Annotated[Path, typer.Option(help="Settings file.")] = ROOT / "training/configs/mpnet9-v4.toml",
     output: Annotated[Path, typer.Option(help="Model file.")] = OUTPUT,
 ) -> None:
     """Train the baseline on the examples that the bundle of `config` was trained on."""

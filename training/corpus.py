@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -14,12 +14,21 @@ from training.examples import Example
 
 __all__ = ["build_examples"]
 
+Clean = Callable[[list[Example]], list[Example]]
+
 _AT_1 = LABELS.index("request_harm>=1")
 _AT_2 = LABELS.index("request_harm>=2")
 
 
-def build_examples(config: DataConfig, seed: int) -> list[Example]:
-    """Read every training source; `config.limit` shortens each (for tests)."""
+def build_examples(config: DataConfig, seed: int, clean: Clean = list) -> list[Example]:
+    """Read every training source and show plain requests once more in other dress.
+
+    Args:
+        config: How much of which source; `config.limit` shortens each (for tests).
+        seed: Of every draw.
+        clean: Leaves out what must not be trained on. It is given the texts as they were read first, so that
+            no dress can hide one, then the dressed ones.
+    """
     sources: Sequence[Iterable[Example]] = (
         request_sources.judged_requests(),
         request_sources.own_requests(),
@@ -39,10 +48,13 @@ def build_examples(config: DataConfig, seed: int) -> list[Example]:
         answer_sources.medquad_answers(config.medquad_answers, seed),
     )
     read = (item for source in sources for item in islice(source, config.limit))
-    examples = [item for item in read if item.source not in config.leave_out]
-    examples += islice(augment.framed(examples, config.framed_requests, config.frames, seed), config.limit)
-    examples += islice(augment.noisy(examples, config.noisy_requests, seed), config.limit)
-    examples += islice(augment.buried(examples, config.buried_requests, seed), config.limit)
+    plain = clean([item for item in read if item.source not in config.leave_out])
+    dressed = (
+        augment.framed(plain, config.framed_requests, config.frames, seed),
+        augment.noisy(plain, config.noisy_requests, seed),
+        augment.buried(plain, config.buried_requests, seed),
+    )
+    examples = [*plain, *clean([item for source in dressed for item in islice(source, config.limit)])]
     softened = (_soften_borderline(item, config.borderline) for item in examples)
     return list(_drop_prompts(list(softened), config.prompt_dropout, seed))
 

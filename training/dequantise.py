@@ -1,7 +1,8 @@
 """Read a bundle's int8 weights back, to train on from it: ``python -m training.dequantise``.
 
 The float32 weights of a bundle are not kept. Rounded to int8, they are near enough to train further from:
-what is written here stands in the run's folder as the checkpoint of a finished run would.
+what is written here stands in the run's folder as its checkpoint, for settings that name the run as their
+teacher.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    config: Annotated[Path, typer.Option(help="Settings of the bundle.")] = CONFIGS / "mpnet9-v3.toml",
+    config: Annotated[Path, typer.Option(help="Settings of the bundle.")] = CONFIGS / "mpnet9-v4.toml",
     bundle: Annotated[Path | None, typer.Option(help="Folder of the bundle.")] = None,
     run_folder: Annotated[Path | None, typer.Option(help="Where the checkpoint is put.")] = None,
 ) -> None:
@@ -135,7 +136,7 @@ def main(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     run_folder.mkdir(parents=True, exist_ok=True)
-    torch.save({"model": model.state_dict(), "step": 0}, run_folder / CHECKPOINT)
+    torch.save({"model": model.state_dict()}, run_folder / CHECKPOINT)
     typer.echo(f"weights of {settings.id} written to {run_folder / CHECKPOINT}")
 
 

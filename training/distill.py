@@ -7,6 +7,7 @@ held out; no evaluation set is read but to keep its texts out of training.
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import shutil
 from collections import Counter
@@ -113,7 +114,12 @@ def distill(
     ):
         return False
     if output is not None:
-        _pack(model.cpu(), config, data, Counter(item.source for item in training), encoded, output)
+        # A bundle appears whole or not at all: what is refused or stopped leaves the one before as it was.
+        partial = output.with_name(f"{output.name}.part")
+        shutil.rmtree(partial, ignore_errors=True)
+        _pack(model.cpu(), config, data, Counter(item.source for item in training), encoded, partial)
+        shutil.rmtree(output, ignore_errors=True)
+        os.replace(partial, output)
     return True
 
 
@@ -262,13 +268,19 @@ def _clean_pool(config: TrainingConfig, learning: TeacherConfig, data: _Data) ->
 def _claim(run_folder: Path, config: TrainingConfig, data: _Data, teacher: TrainingConfig | None) -> None:
     """Bind the folder to configuration, data and teacher, so that no checkpoint continues another run."""
     run_folder.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256((config.model_dump_json() + "".join(item.id for item in data.train)).encode())
+    digest = hashlib.sha256(config.model_dump_json().encode())
+    for item in data.train:
+        digest.update(repr(item).encode())
     if teacher is not None and config.teacher is not None:
         # Trained anew, a teacher gives other scores than those that are kept here.
         for folder in _teacher_folders(config.teacher, teacher, run_folder):
             digest.update(_file_digest(folder / CHECKPOINT))
     fingerprint = digest.hexdigest()
     marker = run_folder / "fingerprint"
+    if not marker.exists() and (run_folder / CHECKPOINT).exists():
+        raise MedGuardError(
+            f"{run_folder} holds weights read back from a bundle; delete it to train {config.id} itself"
+        )
     if marker.exists() and marker.read_text() != fingerprint:
         raise MedGuardError(
             f"{run_folder} holds the checkpoint of other settings or data; delete it or choose another folder"
@@ -336,7 +348,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    config: Annotated[Path, typer.Option(help="Settings file.")] = CONFIGS / "mpnet9-v3.toml",
+    config: Annotated[Path, typer.Option(help="Settings file.")] = CONFIGS / "mpnet9-v4.toml",
     seed: Annotated[
         int | None, typer.Option(help="Another seed than the settings', for a run of its own.")
     ] = None,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from medguard.evaluation import datasets
-from medguard.evaluation.hygiene import find_leaks
+from medguard.evaluation.hygiene import find_leaks, find_quotes
 from training.config import TrainingConfig
 from training.corpus import build_examples
 from training.examples import Example
@@ -23,19 +23,31 @@ def evaluation_texts() -> dict[str, str]:
 
 
 def clean_examples(config: TrainingConfig) -> tuple[list[Example], Counter[str]]:
-    """Read the examples of a run and drop those near an evaluation text; see `drop_leaks`."""
-    return drop_leaks(build_examples(config.data, config.seed), evaluation_texts())
+    """Read the examples of a run and drop those near an evaluation text; see `drop_leaks`.
+
+    A text is dropped before copies of it are made in other dress, which no search would find near anything.
+    """
+    evaluation, dropped = evaluation_texts(), Counter[str]()
+
+    def clean(examples: list[Example]) -> list[Example]:
+        kept, found = drop_leaks(examples, evaluation)
+        dropped.update(found)
+        return kept
+
+    return build_examples(config.data, config.seed, clean), dropped
 
 
 def drop_leaks(
     examples: Sequence[Example], evaluation: Mapping[str, str]
 ) -> tuple[list[Example], Counter[str]]:
-    """Remove every example whose request or answer is, nearly or exactly, in an evaluation set.
+    """Remove every example whose request or answer is, exactly or nearly, an evaluation text or quotes one.
 
     Returns:
         The clean examples, and how many were dropped per source.
     """
-    leaked = {int(leak.train_id.split("/")[0]) for leak in find_leaks(texts_of(examples), evaluation)}
+    texts = texts_of(examples)
+    found = (*find_leaks(texts, evaluation), *find_quotes(texts, evaluation))
+    leaked = {int(leak.train_id.split("/")[0]) for leak in found}
     dropped = Counter(examples[index].source for index in leaked)
     return [item for index, item in enumerate(examples) if index not in leaked], dropped
 

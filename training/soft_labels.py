@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from training.prune import resize_feed_forward
 
 __all__ = ["drop_settled", "load_teacher", "soften", "start_from", "teacher_logits"]
 
-_SCORES = "teacher_logits.npy"
+_SCORES = "teacher_logits"
 _SETTLED_WITHIN = 0.25
 _LEVELS = np.array([label.startswith(("request_harm", "harmfulness")) for label in LABELS])
 _OF_REQUESTS = np.array([not label.startswith("harmfulness") for label in LABELS])
@@ -64,12 +65,13 @@ def start_from(student: GuardModel, teacher: GuardModel) -> None:
 def teacher_logits(
     teachers: Sequence[GuardModel], data: Sequence[Encoded], folder: Path, device: torch.device
 ) -> NDArray[np.float64]:
-    """Score `data` once, and read the scores from `folder` when the run is continued.
+    """Score `data` once, and read the scores of exactly these texts from `folder` when the run is continued.
 
     Returns:
         Mean of the teachers' logits, float64 of shape (examples, labels).
     """
-    path = folder / _SCORES
+    digest = hashlib.sha256(repr([item.ids for item in data]).encode()).hexdigest()
+    path = folder / f"{_SCORES}-{digest[:16]}.npy"
     if path.exists():
         return np.asarray(np.load(path), dtype=np.float64)
     logits = np.mean([torch_logits(teacher, data, device, half=True) for teacher in teachers], axis=0)
