@@ -24,7 +24,7 @@ import typer
 from benchmarks.keywords import count_keywords
 from benchmarks.sets import DATA, RESULTS, EvaluationSets
 from medguard import Policy
-from medguard.bundle import Bundle, default_bundle_path
+from medguard.bundle import CONFIG_FILE, Bundle, default_bundle_path
 from medguard.evaluation import datasets
 from medguard.evaluation.bench.guards import CallableGuard, MedGuardGuard
 from medguard.evaluation.bench.pipeline import run_bench
@@ -121,8 +121,9 @@ def main(
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
     bundle = Bundle(default_bundle_path())
     files = bundle.config.digests
-    # By the graph too: scores of a bundle that was trained anew under the same name are other scores.
-    home = runs / f"{bundle.config.id}-{files[bundle.config.graphs['cpu']][:8]}"
+    # By content too: scores and verdicts of a bundle made anew under the same name are others.
+    content = "-".join(files[name][:8] for name in (bundle.config.graphs["cpu"], CONFIG_FILE))
+    home = runs / f"{bundle.config.id}-{content}"
     for kind in chosen:
         with ConsoleProgress() as progress:
             _RUN[kind](home / kind, progress)

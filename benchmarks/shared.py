@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -116,8 +117,14 @@ def ranking(harmful: Array, benign: Array) -> dict[str, metrics.Estimate]:
 
 
 def write_result(result: Mapping[str, Any], name: str, output: Path | None) -> Path:
-    """Write a result to `output`, or as `name` beside the recorded ones; return where it went."""
+    """Write a result, whole or not at all, to `output`, or as `name` beside the recorded ones.
+
+    Returns:
+        Where it went.
+    """
     target = output or RESULTS / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    partial = target.with_name(f"{target.name}.part")
+    partial.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, target)
     return target

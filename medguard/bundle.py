@@ -99,8 +99,15 @@ class BundleConfig(_Frozen):
 
     @property
     def digests(self) -> dict[str, str]:
-        """SHA-256 of each file by name, in hexadecimal: results of other files are of another bundle."""
-        return {name: record.sha256 for name, record in self.files.items()}
+        """SHA-256 in hexadecimal of each file by name, and of the configuration but for the training record.
+
+        Results of other files, calibration or thresholds are of another bundle.
+        """
+        settings = self.model_dump_json(exclude={"files", "training"})
+        return {
+            **{name: record.sha256 for name, record in self.files.items()},
+            CONFIG_FILE: hashlib.sha256(settings.encode()).hexdigest(),
+        }
 
     @model_validator(mode="after")
     def _consistent(self) -> BundleConfig:

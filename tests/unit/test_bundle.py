@@ -33,6 +33,17 @@ def test_digest_names_exactly_these_files(bundle_copy: Path, edit_config: Edit) 
     assert Bundle(bundle_copy).digest != before
 
 
+def test_other_thresholds_make_another_bundle_and_another_record_does_not(
+    bundle_copy: Path, edit_config: Edit
+) -> None:
+    before = Bundle(bundle_copy).config.digests
+    edit_config(lambda config: config["training"].update(note="measured anew"))
+    assert Bundle(bundle_copy).config.digests == before
+    edit_config(lambda config: config["operating_points"]["balanced"].update(prompt_threshold=0.5))
+    after = Bundle(bundle_copy).config.digests
+    assert {name for name in before if before[name] != after[name]} == {"classifier.json"}
+
+
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no classifier bundle at"):
         Bundle(tmp_path / "nowhere")
