@@ -21,10 +21,10 @@ from onnx import AttributeProto, numpy_helper
 from medguard.errors import MedGuardError
 from training.config import TrainingConfig
 from training.distill import CONFIGS, ROOT, RUNS
-from training.encoder import GuardModel, load_pretrained
+from training.encoder import GuardModel
 from training.export import CPU_GRAPH
 from training.loop import CHECKPOINT
-from training.prune import resize_feed_forward
+from training.soft_labels import empty_model
 
 __all__ = ["graph_weights", "load_bundle", "main"]
 
@@ -46,9 +46,7 @@ def load_bundle(config: TrainingConfig, folder: Path) -> GuardModel:
     path = folder / CPU_GRAPH
     if not path.is_file():
         raise MedGuardError(f"no {CPU_GRAPH} in {folder}; name the folder of a bundle")
-    model = load_pretrained(config.encoder, config.layers, config.exit_layer)
-    if config.feed_forward_width is not None:
-        resize_feed_forward(model, config.feed_forward_width)
+    model = empty_model(config)
     found = {name: torch.from_numpy(value) for name, value in graph_weights(path).items()}
     own = model.state_dict()
     if config.optimiser.freeze_words:  # never trained, so the encoder's own are exact

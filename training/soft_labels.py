@@ -23,7 +23,7 @@ from training.logits import torch_logits
 from training.loop import CHECKPOINT
 from training.prune import resize_feed_forward
 
-__all__ = ["drop_settled", "load_teacher", "soften", "start_from", "teacher_logits"]
+__all__ = ["drop_settled", "empty_model", "load_teacher", "soften", "start_from", "teacher_logits"]
 
 _SCORES = "teacher_logits"
 _SETTLED_WITHIN = 0.25
@@ -41,10 +41,16 @@ def load_teacher(config: TrainingConfig, run_folder: Path) -> GuardModel:
     path = run_folder / CHECKPOINT
     if not path.exists():
         raise MedGuardError(f"no checkpoint of the teacher {config.id} in {run_folder}: make train")
+    model = empty_model(config)
+    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
+    return model
+
+
+def empty_model(config: TrainingConfig) -> GuardModel:
+    """Build a model of the shape that `config` gives, for weights that were trained under it."""
     model = load_pretrained(config.encoder, config.layers, config.exit_layer)
     if config.feed_forward_width is not None:
         resize_feed_forward(model, config.feed_forward_width)
-    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
     return model
 
 
