@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from benchmarks.sets import RESULTS
 from medguard import Classifier, Scores, __version__
 from medguard.classifier import Scorer
 from medguard.evaluation import metrics
+from medguard.evaluation.bench.report import write_whole
 from medguard.evaluation.sources import manifest
 
 __all__ = [
@@ -124,7 +124,4 @@ def write_result(result: Mapping[str, Any], name: str, output: Path | None) -> P
     """
     target = output or RESULTS / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.part")
-    partial.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, target)
-    return target
+    return write_whole(target, json.dumps(result, indent=2) + "\n")

@@ -185,10 +185,7 @@ class MedGuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
         readings = self._readings(state["messages"])
         # The guard's own words need no judge, and the classifier may well mind them.
         marks = {self._digest(text): text for text in readings if text != WITHHELD}
-        # What could not be read is not known to be what could not be read before.
-        fresh = {
-            mark: text for mark, text in marks.items() if isinstance(text, Exception) or mark not in passed
-        }
+        fresh = {mark: text for mark, text in marks.items() if mark not in passed}
         if not fresh:
             return None
         verdicts = self.checker.judge(Stage.PROMPT, list(fresh.values()))

@@ -179,7 +179,8 @@ def forms(text: str, is_word: Callable[[str], bool]) -> list[tuple[Form, str]]:
     if not _same_reading(plain, found[0][1]):
         found.append((Form.NORMALISED, plain))
     # The plain reading may spell digits out, which breaks an encoding; the raw one may disguise its letters.
-    layer = list(dict.fromkeys([*decode_base64_runs(plain), *decode_base64_runs(strip_invisible(text))]))
+    readings = dict.fromkeys((plain, strip_invisible(text)))
+    layer = list(dict.fromkeys(payload for reading in readings for payload in decode_base64_runs(reading)))
     while layer:
         found.append((Form.DECODED, "\n".join(layer)))
         layer = [inner for payload in layer for inner in decode_base64_runs(payload)]

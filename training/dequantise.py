@@ -23,7 +23,7 @@ from training.config import TrainingConfig
 from training.distill import CONFIGS, ROOT, RUNS
 from training.encoder import GuardModel
 from training.export import CPU_GRAPH
-from training.loop import CHECKPOINT
+from training.loop import CHECKPOINT, write_checkpoint
 from training.soft_labels import empty_model
 
 __all__ = ["graph_weights", "load_bundle", "main"]
@@ -133,8 +133,7 @@ def main(
     except MedGuardError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
-    run_folder.mkdir(parents=True, exist_ok=True)
-    torch.save({"model": model.state_dict()}, run_folder / CHECKPOINT)
+    write_checkpoint(run_folder, {"model": model.state_dict()})
     typer.echo(f"weights of {settings.id} written to {run_folder / CHECKPOINT}")
 
 

@@ -17,7 +17,7 @@ from training.config import LossConfig, OptimiserConfig, TrainingConfig
 from training.encoder import EXIT_LOGITS, GuardModel
 from training.precision import half_precision
 
-__all__ = ["CHECKPOINT", "train"]
+__all__ = ["CHECKPOINT", "train", "write_checkpoint"]
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -129,18 +129,22 @@ def _schedule(steps: int, warmup_fraction: float):  # type: ignore[no-untyped-de
     return lambda step: min((step + 1) / warmup, max(0.0, (steps - step) / max(1, steps - warmup)))
 
 
-def _checkpoint(folder: Path, model: GuardModel, optimiser: object, scheduler: object, step: int) -> None:
-    """Write the checkpoint whole or not at all."""
+def write_checkpoint(folder: Path, state: dict[str, object]) -> None:
+    """Write the checkpoint of the run in `folder`, whole or not at all; a teacher's needs ``model`` alone."""
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{CHECKPOINT}.part"
+    torch.save(state, partial)
+    os.replace(partial, folder / CHECKPOINT)
+
+
+def _checkpoint(folder: Path, model: GuardModel, optimiser: object, scheduler: object, step: int) -> None:
     state = {
         "model": model.state_dict(),
         "optimiser": optimiser.state_dict(),  # type: ignore[attr-defined]
         "scheduler": scheduler.state_dict(),  # type: ignore[attr-defined]
         "step": step,
     }
-    torch.save(state, partial)
-    os.replace(partial, folder / CHECKPOINT)
+    write_checkpoint(folder, state)
 
 
 def _resume(

@@ -80,7 +80,7 @@ def find_leaks(
         pieces = shingles(text)
         for candidate in index.query(sketch(pieces)):
             other = known[candidate]
-            jaccard = len(pieces & other) / len(pieces | other)
+            jaccard = _jaccard(pieces, other)
             if jaccard >= similarity:
                 yield Leak(train_id, candidate, jaccard)
 
@@ -94,17 +94,18 @@ def find_quotes(train: Mapping[str, str], evaluation: Mapping[str, str]) -> Iter
         train: Texts by id.
         evaluation: Texts by id.
     """
-    by_opening: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
+    by_opening: dict[tuple[str, ...], list[tuple[str, list[str]]]] = defaultdict(list)
     for key, text in evaluation.items():
-        plain = normalized(text)
-        opening = tuple(plain.split()[:_FEWEST_QUOTED_WORDS])
-        if len(opening) == _FEWEST_QUOTED_WORDS:
-            by_opening[opening].append((key, plain))
+        quoted = normalized(text).split()
+        if len(quoted) >= _FEWEST_QUOTED_WORDS:
+            by_opening[tuple(quoted[:_FEWEST_QUOTED_WORDS])].append((key, quoted))
     for train_id, text in train.items():
-        plain = normalized(text)
-        words = plain.split()
+        words = normalized(text).split()
         for start in range(len(words) - _FEWEST_QUOTED_WORDS + 1):
             for key, quoted in by_opening.get(tuple(words[start : start + _FEWEST_QUOTED_WORDS]), ()):
-                if f" {quoted} " in f" {plain} ":
-                    pieces, other = shingles(text), shingles(quoted)
-                    yield Leak(train_id, key, len(pieces & other) / len(pieces | other))
+                if words[start : start + len(quoted)] == quoted:
+                    yield Leak(train_id, key, _jaccard(shingles(text), shingles(evaluation[key])))
+
+
+def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    return len(one & other) / len(one | other)

@@ -33,6 +33,7 @@ __all__ = [
     "render_report",
     "write_comparison",
     "write_report",
+    "write_whole",
 ]
 
 _TEMPLATE: Final = "report.html.jinja"
@@ -73,12 +74,12 @@ def write_report(
     seen, meta = read_run(run_folder, examples=examples)
     results = figures(seen, meta, hard_benign=hard_benign)
     page = render_report(results, seen.examples)
-    _write(run_folder / "results.json", json.dumps(results.model_dump(mode="json"), indent=2) + "\n")
-    _write(
+    write_whole(run_folder / "results.json", json.dumps(results.model_dump(mode="json"), indent=2) + "\n")
+    write_whole(
         run_folder / "report.md",
         to_markdown(_TITLE, tables(results), lead="" if results.finished else _UNFINISHED),
     )
-    return _write(run_folder / "report.html", page)
+    return write_whole(run_folder / "report.html", page)
 
 
 def compare_runs(first: Path, second: Path) -> Comparison:
@@ -107,9 +108,9 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
     """
     page = render_comparison(comparison)
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "comparison.json", json.dumps(comparison.model_dump(mode="json"), indent=2) + "\n")
-    _write(folder / "comparison.md", to_markdown(f"{_TITLE}: two runs", comparison_tables(comparison)))
-    return _write(folder / "comparison.html", page)
+    write_whole(folder / "comparison.json", json.dumps(comparison.model_dump(mode="json"), indent=2) + "\n")
+    write_whole(folder / "comparison.md", to_markdown(f"{_TITLE}: two runs", comparison_tables(comparison)))
+    return write_whole(folder / "comparison.html", page)
 
 
 def read_run(run_folder: Path, *, examples: int) -> tuple[Observed, dict[str, Any]]:
@@ -236,7 +237,7 @@ def _visible(text: str) -> str:
     )
 
 
-def _write(path: Path, text: str) -> Path:
+def write_whole(path: Path, text: str) -> Path:
     """Write a file that bears its name only once it is complete."""
     part = path.with_name(path.name + ".part")
     with part.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
