@@ -6,11 +6,23 @@ import random
 from collections.abc import Iterator
 
 from medguard.evaluation import datasets
-from training.examples import DATA, Example, make_example
+from training.examples import DATA, JUDGED_ANSWERS, OWN_PAIRS, Example, make_example
 from training.request_sources import group_of, judge_labels, llama3_labels, sample, second_opinions
 from training.targets import answer_targets
 
-__all__ = ["contrast_answers", "judged_answers", "llama3_answers", "medquad_answers", "safe_answers"]
+__all__ = [
+    "ANSWERS",
+    "contrast_answers",
+    "judged_answers",
+    "llama3_answers",
+    "medquad_answers",
+    "pair_answers",
+    "safe_answers",
+]
+
+
+ANSWERS = (*JUDGED_ANSWERS, "short_answers", "safe_answers", "medquad_answers")
+"""Sources of answers; all others are of requests."""
 
 
 def judged_answers() -> Iterator[Example]:
@@ -43,6 +55,18 @@ def llama3_answers() -> Iterator[Example]:
         yield make_example(
             item.id, source, item.request_id, requests[item.request_id], item.response, targets
         )
+
+
+def pair_answers() -> Iterator[Example]:
+    """A subject model's greedy answers to harmful requests written for the project."""
+    requests = {
+        item.id: item for source in OWN_PAIRS for item in datasets.requests(DATA / f"{source}_train.jsonl")
+    }
+    for answer in datasets.answer_labels(DATA / "answers_pairs.jsonl"):
+        asked = requests[answer.request_id]
+        targets = answer_targets(answer.harmfulness, violates=asked.violates or ())
+        group = group_of(asked)
+        yield make_example(answer.id, "pair_answers", group, asked.prompt, answer.response, targets)
 
 
 def safe_answers(count: int, seed: int) -> Iterator[Example]:

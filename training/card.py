@@ -12,6 +12,7 @@ import typer
 from medguard.bundle import Bundle, default_bundle_path
 from medguard.evaluation.metrics import as_number, as_percent
 from medguard.evaluation.sources import Use, manifest
+from training.answer_sources import ANSWERS
 
 __all__ = ["main", "recorded_card", "render"]
 
@@ -55,6 +56,11 @@ def render(
     return environment.get_template("model_card.md.jinja").render(
         config=config,
         record=config.training["record"],
+        labelled_requests=sum(
+            count
+            for name, count in config.training["record"]["labelled_examples"].items()
+            if name not in ANSWERS
+        ),
         cascade=config.training.get("cascade"),
         latency=latency,
         result=result,

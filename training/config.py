@@ -75,6 +75,9 @@ class TeacherConfig(_Strict):
     """Share of the teacher's score in the target of a labelled text; the judge's label is the rest."""
     show_settled: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
     """Share to train on of the labelled texts whose level the teacher gives as the judge did."""
+    keep: Fraction = 0.0
+    """Share of the first teacher's weights in the trained student's (Wortsman et al. 2022, WiSE-FT): what
+    training on new texts made worse elsewhere comes back. Both must have the same shape."""
     pool: PoolConfig
 
 
@@ -144,6 +147,8 @@ class TrainingConfig(_Strict):
     loss: LossConfig
     windows: WindowConfig
     operating_points: dict[str, Fraction]
+    history: str = ""
+    """What the released weights went through beside these settings, in sentences for the model card."""
 
     def with_seed(self, seed: int) -> TrainingConfig:
         """The same settings with another seed, as a run of its own."""

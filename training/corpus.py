@@ -43,6 +43,7 @@ def build_examples(config: DataConfig, seed: int, clean: Clean = list) -> list[E
         request_sources.self_instruct(),
         answer_sources.judged_answers(),
         answer_sources.llama3_answers(),
+        answer_sources.pair_answers(),
         answer_sources.safe_answers(config.safe_answers, seed),
         answer_sources.contrast_answers(),
         answer_sources.medquad_answers(config.medquad_answers, seed),

@@ -109,8 +109,16 @@ def distill(
             prune_feed_forward(
                 model, encoded(_some(data.train, _PRUNING_EXAMPLES, config)), config.feed_forward_width
             )
+    # Keeping a share of 0 needs no weights, and a student of another shape could not take them.
+    start = teachers[0].state_dict() if config.teacher is not None and config.teacher.keep > 0.0 else None
     if not train(
-        model, encoded(training), config, run_folder, device=device, stop_after_steps=stop_after_steps
+        model,
+        encoded(training),
+        config,
+        run_folder,
+        device=device,
+        start=start,
+        stop_after_steps=stop_after_steps,
     ):
         return False
     if output is not None:
@@ -224,7 +232,15 @@ def _load_teachers(
         )
     if teacher.data.holdout_fraction != config.data.holdout_fraction:
         raise MedGuardError(f"{config.id} and its teacher {teacher.id} must hold out the same fraction")
+    if config.teacher.keep > 0.0 and _shape(config) != _shape(teacher):
+        raise MedGuardError(
+            f"{config.id} cannot keep a share of the weights of {teacher.id}, which has another shape"
+        )
     return [load_teacher(teacher, folder) for folder in _teacher_folders(config.teacher, teacher, run_folder)]
+
+
+def _shape(config: TrainingConfig) -> tuple[object, ...]:
+    return config.encoder, config.layers, config.exit_layer, config.feed_forward_width
 
 
 def _teacher_folders(learning: TeacherConfig, teacher: TrainingConfig, run_folder: Path) -> list[Path]:
@@ -268,7 +284,7 @@ def _clean_pool(config: TrainingConfig, learning: TeacherConfig, data: _Data) ->
 def _claim(run_folder: Path, config: TrainingConfig, data: _Data, teacher: TrainingConfig | None) -> None:
     """Bind the folder to configuration, data and teacher, so that no checkpoint continues another run."""
     run_folder.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256(config.model_dump_json().encode())
+    digest = hashlib.sha256(config.model_dump_json(exclude={"history"}).encode())
     for item in data.train:
         digest.update(repr(item).encode())
     if teacher is not None and config.teacher is not None:

@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 DATA = Path(__file__).resolve().parent / "data"
-JUDGED_ANSWERS = ("judged_answers", "forced_answers", "contrast_answers", "judged_more")
+JUDGED_ANSWERS = ("judged_answers", "forced_answers", "contrast_answers", "judged_more", "pair_answers")
 """Sources of a model's answers whose harmfulness is known."""
 
 OWN_PAIRS = ("patient_pairs", "sensitive_pairs", "medicine_pairs", "plain_pairs")

@@ -65,7 +65,7 @@ def second_judge_labels(path: Path) -> Iterator[SecondJudgeLabel]:
 
 
 def answer_labels(path: Path) -> Iterator[AnswerLabel]:
-    """Yield labelled answers whose requests are elsewhere: ``judge_labels_forced``, ``answers_llama3``."""
+    """Yield labelled answers whose requests are elsewhere: ``judge_labels_forced`` and the like."""
     return _records(AnswerLabel, json_lines_of(path), path)
 
 
