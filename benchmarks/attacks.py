@@ -28,15 +28,18 @@ def attack_sets(attacks: Iterable[JailbreakAttack], benign: Sequence[str]) -> di
     """Group attacks by method, each prompt once: methods reuse prompts for several target models.
 
     Args:
-        attacks: Recorded attacks; those without a prompt and those that may train are left out.
+        attacks: Recorded attacks; those without a prompt are left out, and every attack on a goal that one
+            that may train pursues too: its words were seen in training.
         benign: Requests to put into the wrappings, in turn.
 
     Returns:
         Sets by method, in the order of their names.
     """
+    recorded = [attack for attack in attacks if attack.prompt]
+    trained = {attack.goal for attack in recorded if attack.may_train}
     grouped: dict[str, dict[str, JailbreakAttack]] = {}
-    for attack in attacks:
-        if attack.prompt and not attack.may_train:
+    for attack in recorded:
+        if attack.goal not in trained and attack.prompt:
             grouped.setdefault(attack.method, {}).setdefault(attack.prompt, attack)
     sets = {}
     for method, prompts in sorted(grouped.items()):

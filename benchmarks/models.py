@@ -7,11 +7,13 @@ Three runs of `medguard.evaluation.bench`; figures go to ``results/models-*.json
 - ``answered``: SmolLM2 asked anew, on suites for which no labels are recorded: what the guard stops there;
 - ``guards``: guards alone on every suite that comes with the data.
 
-Run folders, which hold texts, are kept in ``runs/`` by bundle, so that a stopped run goes on.
+Run folders, which hold texts, are kept in ``runs/`` by bundle and code: a stopped run goes on, and what could
+score otherwise begins anew.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -21,12 +23,14 @@ from typing import Annotated, Final
 
 import typer
 
-from benchmarks.keywords import count_keywords
+import medguard
+from benchmarks import keywords
 from benchmarks.sets import DATA, RESULTS, EvaluationSets
 from medguard import Policy
-from medguard.bundle import CONFIG_FILE, Bundle, default_bundle_path
+from medguard.bundle import Bundle, default_bundle_path
 from medguard.evaluation import datasets
 from medguard.evaluation.bench.guards import CallableGuard, MedGuardGuard
+from medguard.evaluation.bench.names import bundle_digest
 from medguard.evaluation.bench.pipeline import run_bench
 from medguard.evaluation.bench.progress import ConsoleProgress
 from medguard.evaluation.bench.report import write_report
@@ -83,7 +87,7 @@ def compare_guards(folder: Path, progress: ConsoleProgress) -> None:
 
 def has_keyword(text: str) -> bool:
     """Whether the keyword list of `benchmarks.keywords` finds anything."""
-    return bool(count_keywords([text])[0] > 0)
+    return bool(keywords.count_keywords([text])[0] > 0)
 
 
 def _guards() -> Iterator[Guard]:
@@ -98,6 +102,21 @@ def _only(suite: Suite, ids: set[str]) -> Suite:
 
 
 _RUN: Final = dict(zip(KINDS, (replay, ask, compare_guards), strict=True))
+
+
+def _home(runs: Path, bundle: Bundle) -> Path:
+    """Return where runs of a bundle are kept: one place for each content and each code."""
+    content = f"{bundle_digest(bundle.config)}-{medguard.__version__}-{_code_digest()}"
+    return runs / f"{bundle.config.id}-{content}"
+
+
+def _code_digest() -> str:
+    """Return eight digits that stand for all code of the library, and for the keyword list."""
+    package = Path(medguard.__file__).parent
+    digest = hashlib.sha256()
+    for path in (*sorted(package.rglob("*.py")), Path(keywords.__file__)):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:8]
 
 
 def _record(folder: Path, kind: str, results: Path, files: dict[str, str]) -> None:
@@ -120,14 +139,11 @@ def main(
     if unknown := set(chosen) - set(KINDS):
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
     bundle = Bundle(default_bundle_path())
-    files = bundle.config.digests
-    # By content too: scores and verdicts of a bundle made anew under the same name are others.
-    content = "-".join(files[name][:8] for name in (bundle.config.graphs["cpu"], CONFIG_FILE))
-    home = runs / f"{bundle.config.id}-{content}"
+    home = _home(runs, bundle)
     for kind in chosen:
         with ConsoleProgress() as progress:
             _RUN[kind](home / kind, progress)
-        _record(home / kind, kind, results, files)
+        _record(home / kind, kind, results, bundle.config.digests)
 
 
 if __name__ == "__main__":

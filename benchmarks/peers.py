@@ -21,13 +21,23 @@ from rich.progress import track
 from benchmarks.peer_models import Absent, Array, Peer
 from benchmarks.peer_packages import find_peers
 from benchmarks.sets import RESULTS, EvaluationSets
-from benchmarks.shared import BundleOption, OutputOption, comparison_key, ranking, shares, write_result
+from benchmarks.shared import (
+    BundleOption,
+    OutputOption,
+    comparison_key,
+    differences,
+    ranking,
+    shares,
+    write_result,
+)
 from medguard import Classifier
 from medguard.evaluation.metrics import as_number
 
 __all__ = ["Sides", "main", "measure", "read_sets", "render", "still_valid"]
 
 RESULT = "peers.json"
+_UNCHANGED = ("sources", "data", "medguard")
+"""What recorded figures must have in common with new ones to stand beside them."""
 _HARD = ("contrast", "sensitive")
 _GENERAL = ("harmbench_test", "strongreject")
 # Title, key of the ranking, key of the figure.
@@ -105,7 +115,7 @@ def still_valid(
         result: A recorded result.
         key: What `comparison_key` gives now.
     """
-    if any(result["comparison"][name] != key[name] for name in ("sources", "medguard")):
+    if differences(result["comparison"], key, _UNCHANGED):
         return None
     for record in result["peers"]:
         if record["status"] == "run" and record["name"] == peer.about.name:
@@ -180,6 +190,16 @@ def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def _kept(
+    peers: Iterable[Peer | Absent], result: Mapping[str, Any], key: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Return what is still valid of a recorded result by the peer's name; says why where nothing is."""
+    if other := differences(result["comparison"], key, _UNCHANGED):
+        print(f"recorded of other or unknown {', '.join(other)}: all are measured anew", file=sys.stderr)
+    found = {peer.about.name: still_valid(peer, result, key) for peer in peers}
+    return {name: record for name, record in found.items() if record is not None}
+
+
 app = typer.Typer(add_completion=False)
 
 
@@ -207,9 +227,7 @@ def main(
     key = comparison_key(classifier)
     kept: dict[str, dict[str, Any]] = {}
     if reuse:
-        recorded = json.loads((output or RESULTS / RESULT).read_text(encoding="utf-8"))
-        found = {peer.about.name: still_valid(peer, recorded, key) for peer in peers}
-        kept = {name: record for name, record in found.items() if record is not None}
+        kept = _kept(peers, json.loads((output or RESULTS / RESULT).read_text(encoding="utf-8")), key)
     harmful, benign = read_sets(EvaluationSets())
     new = [peer for peer in peers if peer.about.name not in kept]
     measured = {record["name"]: record for record in measure(new, (harmful, benign), Console(stderr=True))}

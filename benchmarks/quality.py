@@ -150,14 +150,14 @@ def _answers(classifier: Classifier, console: Console, sets: EvaluationSets) -> 
 def _principles(by_id: Mapping[str, Scores], sets: EvaluationSets) -> dict[str, Any]:
     hits = np.array(
         [
-            float(int(np.argmax(by_id[label.id].principles)) + 1 in label.violates)
+            int(np.argmax(by_id[label.id].principles)) + 1 in label.violates
             for label in sets.labels
             if label.request_harm >= 2 and label.violates
         ]
     )
     return {
         "count": len(hits),
-        "top_in_judges_list": metrics.bootstrap(lambda values: float(values.mean()), hits),
+        "top_in_judges_list": metrics.proportion(hits),
     }
 
 

@@ -45,7 +45,7 @@ def render(quality: dict[str, Any], latency: dict[str, Any], bundle: Bundle) -> 
     lines = [
         f"Bundle `{bundle.config.id}` at the operating point `balanced`, whose threshold was fixed at "
         f"{point['target_false_positive_rate']:.0%} false",
-        "positives on held-out benign training requests (95% bootstrap intervals):",
+        "positives on held-out benign training requests (95% intervals):",
         "",
         "| | n | flagged |",
         "| --- | --- | --- |",
@@ -133,20 +133,22 @@ def recorded(bundle: Bundle) -> str:
     """Render what is recorded for `bundle`.
 
     Raises:
-        ValueError: Something was measured with other files of the bundle.
+        ValueError: Something was measured with other files of the bundle, or other evaluation data.
     """
     own = {kind: _read(f"{bundle.config.id}.{kind}.json") for kind in ("quality", "latency", "throughput")}
     models = {kind: _read(f"models-{kind}.json") for kind in KINDS}
     peers = _read("peers.json")
-    measured = {
-        "peers": peers["comparison"]["files"],
-        "latency": own["latency"]["comparison"]["files"],
-        "throughput": own["throughput"]["comparison"]["files"],
+    key = own["quality"]["comparison"]
+    keys = {"peers": peers["comparison"], **{kind: record["comparison"] for kind, record in own.items()}}
+    files = {
+        **{name: found["files"] for name, found in keys.items()},
         **{f"models-{kind}": record["bundle_files"] for kind, record in models.items()},
     }
-    files = own["quality"]["comparison"]["files"]
-    if other := [name for name, found in measured.items() if found != files]:
+    if other := [name for name, found in files.items() if found != key["files"]]:
         raise ValueError(f"{', '.join(other)}: of other files of the bundle, measure anew")
+    # Older records do not tell their data: they may stand beside each other alone.
+    if other := [name for name, found in keys.items() if found.get("data") != key.get("data")]:
+        raise ValueError(f"{', '.join(other)}: of other evaluation data, measure anew")
     return "\n".join(
         [
             render(own["quality"], own["latency"], bundle),

@@ -11,7 +11,8 @@ __all__ = ["render_serving"]
 _WORDS: Final = "20"
 """Pace of the model that is shown, in words a second."""
 _WIDTH: Final = 118
-_OK: Final = "ok"
+_ANSWERED: Final = frozenset({"ok", "harmful, answered", "harmful, blocked"})
+"""Outcomes of requests that got their answer; any other is an error, a status or an answer that is lost."""
 
 
 def render_serving(streaming: Mapping[str, Any], load: Mapping[str, Any]) -> str:
@@ -28,7 +29,9 @@ def render_serving(streaming: Mapping[str, Any], load: Mapping[str, Any]) -> str
     rates = {name: run["requests_per_second"] for name, run in runs.items()}
     p95_s = {name: run["latency_ms"]["p95"] / 1000 for name, run in runs.items()}
     guarded_runs = [run for name, run in runs.items() if name.startswith("gateway")]
-    failed = sum(run["requests"] - run["outcomes"][_OK] for run in guarded_runs)
+    failed = sum(
+        count for run in guarded_runs for name, count in run["outcomes"].items() if name not in _ANSWERED
+    )
     answered = sum(run["outcomes"].get("harmful, answered", 0) for run in guarded_runs)
     sentences = (
         f"Held back, a stream of {_WORDS} words a second shows its first text after",

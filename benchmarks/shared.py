@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.sets import RESULTS
+from benchmarks.sets import DATA, RESULTS
 from medguard import Classifier, Scores, __version__
 from medguard.classifier import Scorer
 from medguard.evaluation import metrics
@@ -26,6 +27,7 @@ __all__ = [
     "OutputOption",
     "Shares",
     "comparison_key",
+    "differences",
     "prompt_scores",
     "ranking",
     "score_texts",
@@ -55,8 +57,19 @@ def comparison_key(classifier: Classifier) -> dict[str, Any]:
         "files": classifier.config.digests,
         "device": classifier.device.value,
         "sources": {name: item.commit for name, item in manifest().items()},
+        "data": _own_data(),
         "python": platform.python_version(),
     }
+
+
+def _own_data() -> dict[str, str]:
+    """SHA-256 in hexadecimal of each file of the project's own evaluation data, by name."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(DATA.glob("*.jsonl"))}
+
+
+def differences(recorded: Mapping[str, Any], key: Mapping[str, Any], parts: Iterable[str]) -> list[str]:
+    """Name the parts of a comparison key in which a recorded one differs from `key`, or which it lacks."""
+    return [name for name in parts if name not in recorded or recorded[name] != key[name]]
 
 
 def score_texts(
@@ -81,16 +94,16 @@ def prompt_scores(classifier: Scorer, console: Console, name: str, texts: Sequen
 
 
 def share(scores: Array, threshold: float) -> metrics.Estimate:
-    """Share of scores at or above `threshold`, with a 95% bootstrap interval.
+    """Share of scores at or above `threshold`, with its exact 95% interval.
 
     Raises:
         DataError: There are no scores.
     """
-    return metrics.bootstrap(lambda values: metrics.share_at_or_above(values, threshold), scores)
+    return metrics.proportion(scores >= threshold)
 
 
 def shares(harmful: Mapping[str, Array], benign: Mapping[str, Array], threshold: float) -> Shares:
-    """Share of each set at or above `threshold`, with a 95% bootstrap interval.
+    """Share of each set at or above `threshold`, with its exact 95% interval.
 
     Raises:
         DataError: A set is empty.

@@ -26,6 +26,7 @@ __all__ = [
     "bootstrap_ranking",
     "expected_calibration_error",
     "holm",
+    "proportion",
     "quadratic_weighted_kappa",
     "recall_at_fpr",
     "reliability",
@@ -43,7 +44,7 @@ _FEW_KINDS: Final = 64
 
 
 class Estimate(TypedDict):
-    """A value with its 95% bootstrap interval."""
+    """A value with its 95% interval: exact for shares, of a bootstrap otherwise."""
 
     value: float
     low: float
@@ -191,6 +192,29 @@ def bootstrap_mean(values: NDArray[np.generic]) -> Estimate:
     drawn = draw.multinomial(len(values), counts / len(values), size=_RESAMPLES) @ kinds / len(values)
     low, high = np.percentile(drawn, [2.5, 97.5])
     return {"value": float(kinds @ counts / len(values)), "low": float(low), "high": float(high)}
+
+
+def proportion(hits: NDArray[np.bool_]) -> Estimate:
+    """Share of hits with its exact interval (Clopper and Pearson 1934).
+
+    A bootstrap of flags that are all alike gives an interval of no width: 0 of 68 would be 0% for certain.
+
+    Args:
+        hits: Shape (n,).
+
+    Raises:
+        DataError: There are no flags, or scipy is missing.
+    """
+    if not len(hits):
+        raise DataError("a share of no values is undefined")
+    try:
+        from scipy.stats import beta
+    except ImportError as error:
+        raise DataError("intervals of shares need scipy: pip install 'medguard[bench]'") from error
+    count, total = int(hits.sum()), len(hits)
+    low = float(beta.ppf(0.025, count, total - count + 1)) if count else 0.0
+    high = float(beta.ppf(0.975, count + 1, total - count)) if count < total else 1.0
+    return {"value": count / total, "low": low, "high": high}
 
 
 def bootstrap_percentile(values: Scores, percentile: float) -> Estimate:

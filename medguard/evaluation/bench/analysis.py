@@ -33,10 +33,12 @@ from medguard.evaluation.bench.results import (
 )
 from medguard.evaluation.bench.types import Row
 from medguard.evaluation.metrics import (
+    bootstrap,
     bootstrap_calibration_error,
     bootstrap_mean,
     bootstrap_percentile,
     bootstrap_ranking,
+    proportion,
     reliability,
     standard_error,
 )
@@ -192,6 +194,8 @@ def _cell(levels: Levels, group: Mask, harmful: bool) -> HarmCell:
 
 
 def _mean(values: NDArray[np.generic]) -> Interval:
+    if values.dtype == np.bool_:
+        return interval(proportion(values.astype(np.bool_)))
     return interval(bootstrap_mean(values))
 
 
@@ -214,7 +218,7 @@ def _guard(
         ),
         ranking=tuple(_rankings(suites[scored], harmful[scored], scores[scored], hard_benign, stage)),
         calibration=_calibration(scores, harmful, scored),
-        latency=_latency(np.array(texts.seconds, dtype=np.float64)),
+        latency=_latency(np.array(list(texts.seconds.values()), dtype=np.float64)),
     )
 
 
@@ -272,13 +276,34 @@ def _calibration(scores: NDArray[np.float64], harmful: Mask, scored: Mask) -> Ca
 
 
 def _latency(seconds: NDArray[np.float64]) -> Latency | None:
+    """Times of texts, with intervals over calls.
+
+    What is stored of a call is the equal shares of its texts, so equal times are taken for one call. Calls
+    that took the same time by chance, as some very short ones do, are taken for one too: that makes
+    intervals no narrower, and leaves the high percentiles out.
+    """
     if not len(seconds) or not seconds.any():
         return None
-    times_ms = seconds * 1000.0
+    times_ms, texts = np.unique(seconds * 1000.0, return_counts=True)
+    calls = np.column_stack([times_ms, texts])
+    single = len(times_ms) == len(seconds)
+    median = bootstrap_percentile(times_ms, 50.0) if single else bootstrap(_median_time, calls)
     return Latency(
-        texts=len(times_ms),
-        mean_ms=_mean(times_ms),
-        p50_ms=interval(bootstrap_percentile(times_ms, 50.0)),
-        p95_ms=interval(bootstrap_percentile(times_ms, 95.0)),
-        p99_ms=interval(bootstrap_percentile(times_ms, 99.0)),
+        texts=len(seconds),
+        calls=len(times_ms),
+        mean_ms=interval(bootstrap(_mean_time, calls)),
+        p50_ms=interval(median),
+        p95_ms=interval(bootstrap_percentile(times_ms, 95.0)) if single else None,
+        p99_ms=interval(bootstrap_percentile(times_ms, 99.0)) if single else None,
     )
+
+
+def _mean_time(calls: NDArray[np.float64]) -> float:
+    """Mean over the texts of calls, whose columns are the time per text and the number of texts."""
+    return float(np.average(calls[:, 0], weights=calls[:, 1]))
+
+
+def _median_time(calls: NDArray[np.float64]) -> float:
+    """Smallest time that half of the texts of these calls do not exceed; columns as in `_mean_time`."""
+    times_ms, texts = calls[np.argsort(calls[:, 0])].T
+    return float(times_ms[np.searchsorted(np.cumsum(texts), texts.sum() / 2.0)])

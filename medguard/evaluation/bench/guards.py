@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from medguard.errors import InvalidInputError, ProviderError
 from medguard.evaluation.bench.classifier_judge import TEACHER
+from medguard.evaluation.bench.names import own_name
 from medguard.evaluation.bench.types import Guard, GuardScore, Subject
 from medguard.policy import Policy
 from medguard.verdict import Verdict
@@ -73,10 +74,10 @@ class MedGuardGuard:
 
     @property
     def name(self) -> str:
-        """Bundle and operating point; a policy of one's own adds its digest."""
+        """Bundle with a digest of it, and operating point; a policy of one's own adds its digest."""
         plain = Policy(operating_point=self._policy.operating_point)
-        own = "" if self._policy == plain else f"+{_digest(self._policy.to_yaml())}"
-        return f"medguard:{self._checker.classifier.id}@{self.operating_point}{own}"
+        own = "" if self._policy == plain else _digest(self._policy.to_yaml())
+        return own_name(self._checker.classifier.config, self.operating_point, own)
 
     def check_prompts(self, prompts: Sequence[str]) -> list[GuardScore]:
         """Score requests."""

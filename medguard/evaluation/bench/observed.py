@@ -86,11 +86,12 @@ class Texts:
     flagged: list[bool] = field(default_factory=list)
     score: list[float] = field(default_factory=list)
     """NaN where the guard gives none."""
-    seconds: list[float] = field(default_factory=list)
+    seconds: dict[bytes, float] = field(default_factory=dict)
+    """By digest of the text: one that is in two suites was timed once."""
     errors: int = 0
 
-    def add(self, row: Row, said: GuardScore, harmful: bool) -> None:
-        """Take in one judgement of the guard."""
+    def add(self, row: Row, said: GuardScore, harmful: bool, text: str) -> None:
+        """Take in one judgement of the guard, on `text`."""
         if said.error is not None:
             self.errors += 1
             return
@@ -99,16 +100,13 @@ class Texts:
         self.harmful.append(harmful)
         self.flagged.append(said.flagged)
         self.score.append(float("nan") if said.score is None else said.score)
-        self.seconds.append(said.seconds)
+        self.seconds[_digest(text)] = said.seconds
 
     def sort(self) -> None:
         """Bring the entries into an order that does not depend on the one they came in."""
-        columns: tuple[list[Any], ...] = (
-            *(self.suite, self.ids, self.harmful),
-            *(self.flagged, self.score, self.seconds),
-        )
+        columns: tuple[list[Any], ...] = (self.suite, self.ids, self.harmful, self.flagged, self.score)
         # Scores as text: NaN has no place in an order of numbers.
-        entries = sorted(zip(*columns, strict=True), key=lambda entry: (*entry[:4], str(entry[4]), entry[5]))
+        entries = sorted(zip(*columns, strict=True), key=lambda entry: (*entry[:4], str(entry[4])))
         for at, column in enumerate(columns):
             column[:] = [entry[at] for entry in entries]
 
@@ -195,7 +193,8 @@ def _take_costs(seen: Observed, row: Row) -> None:
         seen.subject_seconds += row.answer.seconds
     if row.judgement is not None:
         seen.judgements += row.judgement.harmfulness is not None
-        seen.judge_failures += row.judgement.harmfulness is None
+        # An answer that recorded labels do not cover has no level either, and nothing failed.
+        seen.judge_failures += row.judgement.error is not None
         seen.judge_input_tokens += row.judgement.input_tokens
         seen.judge_output_tokens += row.judgement.output_tokens
         if row.judge is not None:
@@ -208,17 +207,19 @@ def _take_requests(seen: Observed, row: Row, known: dict[str, set[tuple[str, str
         texts = seen.requests.setdefault(guard, Texts())
         if key not in known.setdefault(guard, set()):
             known[guard].add(key)
-            texts.add(row, said, row.item.harmful)
+            texts.add(row, said, row.item.harmful, row.item.prompt)
             seen.guard_seconds += said.seconds
 
 
 def _take_answers(seen: Observed, row: Row) -> None:
     level = None if row.judgement is None else row.judgement.harmfulness
+    answer = "" if row.answer is None else row.answer.text
     for guard, said in row.answer_scores.items():
         seen.judges_answers.add(guard)
         seen.guard_seconds += said.seconds
         if level is not None:
-            seen.answers.setdefault(guard, Texts()).add(row, said, level >= HARMFUL_LEVEL)
+            texts = seen.answers.setdefault(guard, Texts())
+            texts.add(row, said, level >= HARMFUL_LEVEL, f"{row.item.prompt}\0{answer}")
 
 
 def _take_outcome(outcomes: Outcomes, row: Row) -> None:
@@ -275,9 +276,8 @@ class _Gallery:
 
     def _offer(self, kind: ExampleKind, row: Row, guard: str | None, level: int | None) -> None:
         heap = self._heaps.setdefault((kind, row.suite, row.subject or "", guard or ""), [])
-        digest = hashlib.sha256(f"{row.suite}\n{row.item.id}".encode(errors="surrogatepass")).digest()
         # heapq keeps the smallest at the front; the largest digest is to go first.
-        entry = -int.from_bytes(digest[:8], "big")
+        entry = -int.from_bytes(_digest(f"{row.suite}\n{row.item.id}")[:8], "big")
         if len(heap) == self._most and entry <= heap[0][0]:
             return
         example = Example(
@@ -300,6 +300,10 @@ class _Gallery:
             for key in sorted(self._heaps)
             for _, _, example in sorted(self._heaps[key], key=lambda entry: -entry[0])
         )
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
 
 
 def _cut(text: str) -> str:

@@ -2,7 +2,8 @@
 
 Each result is stored as it arrives. Run again on the same folder, only what is missing is done: after a crash
 that is the rest, after a finished run nothing, after a change of judge the judging. A guard needs no second
-generation: it is applied to the stored requests and answers.
+generation: it is applied to the stored requests and answers. Another version of medguard begins a folder of
+its own, as it could score the same texts otherwise.
 """
 
 from __future__ import annotations
@@ -206,8 +207,8 @@ def run_bench(
         What was done. Rows are in the folder's `Store`; `report.write_report` makes the report.
 
     Raises:
-        DataError: The folder is in use or of another format, a guard was distilled from the judge, names
-            clash, or a part returns too few results.
+        DataError: The folder is in use, of another format or of another version of medguard, a guard was
+            distilled from the judge, names clash, or a part returns too few results.
         MedGuardError: As the parts raise for what is wrong with the whole run.
 
     Example:
@@ -224,6 +225,7 @@ def run_bench(
         _refuse_own_pupils(judging.part, checked)
     held = tuple(suites)
     with Store.create(folder) as store:
+        _refuse_other_version(store)
         store.plan(held, [item.part.name for item in asked], [item.part.name for item in checked])
         store.set_meta(
             {
@@ -325,6 +327,16 @@ def _judge(spec: str, settings: dict[str, Any] | None = None) -> Component[Judge
         raise DataError(f"settings of the judge: {wrong} cannot be used") from None
     make = partial(load_judge, spec, settings=checked)
     return Component(make(), make)
+
+
+def _refuse_other_version(store: Store) -> None:
+    """Make sure that all of a folder is of one version: its scores would bear the name of the last one."""
+    began = store.meta().get("harness_version", medguard.__version__)
+    if began != medguard.__version__:
+        raise DataError(
+            f"{store.folder} holds a run that medguard {began} began, this is {medguard.__version__}: "
+            "choose another folder"
+        )
 
 
 def _refuse_own_pupils(judge: Judge, guards: Iterable[Component[Guard]]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from medguard.errors import DataError
+from medguard.evaluation.bench.names import shown
 from medguard.evaluation.bench.results import Calibration, GuardResult, HarmResult, Interval
 
 if TYPE_CHECKING:
@@ -155,5 +156,6 @@ def _to_svg(figure: Figure, title: str) -> str:
 
 def _short(name: str) -> str:
     """Cut a name, and keep matplotlib from reading dollar signs in it as formulas."""
+    name = shown(name)
     cut = name if len(name) <= _MOST_NAME_CHARS else f"{name[: _MOST_NAME_CHARS - 1]}…"
     return cut.replace("$", r"\$")

@@ -20,6 +20,7 @@ from medguard.errors import DataError
 from medguard.evaluation.bench import plots
 from medguard.evaluation.bench.analysis import HARD_BENIGN, figures
 from medguard.evaluation.bench.compare import Comparison, compare
+from medguard.evaluation.bench.names import shown
 from medguard.evaluation.bench.observed import DEFAULT_EXAMPLES, Example, Observed, observe
 from medguard.evaluation.bench.results import ComparisonKey, Results
 from medguard.evaluation.bench.stages import REQUESTS_ONLY
@@ -157,10 +158,11 @@ def render_comparison(comparison: Comparison) -> str:
 def _lead(results: Results) -> Iterator[str]:
     key = results.comparison
     subjects = sorted({item.subject for item in results.harm})
+    guards = sorted(map(shown, key.operating_points))
     requests = sum(suite.requests for suite in key.suites.values())
     yield (
         f"{requests} requests of {len(key.suites)} suites; models under test: "
-        f"{', '.join(subjects) or 'none'}; guards: {', '.join(sorted(key.operating_points)) or 'none'}; "
+        f"{', '.join(subjects) or 'none'}; guards: {', '.join(guards) or 'none'}; "
         f"judge: {key.judge or 'none'}."
     )
     if not results.finished:
@@ -189,7 +191,7 @@ def _drawings(results: Results) -> Iterator[tuple[str, str]]:
     yield from ((svg, caption) for svg, caption in drawn if svg is not None)
     for item in results.guards:
         if item.calibration is not None:
-            name = f"{item.guard}, {item.stage}s"
+            name = f"{shown(item.guard)}, {item.stage}s"
             yield (
                 plots.reliability_plot(item.calibration, name),
                 f"Reliability of {name}: on the dashed line a score of 0.3 is harmful in 3 of 10 cases.",
@@ -212,7 +214,7 @@ def _render(
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["visible"] = _visible
+    environment.filters |= {"visible": _visible, "shown": shown}
     source = resources.files("medguard.evaluation.bench").joinpath(_TEMPLATE).read_text(encoding="utf-8")
     by_kind = [
         (title_of, [item for item in examples if item.kind == kind]) for kind, title_of in _KINDS.items()

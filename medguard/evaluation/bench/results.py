@@ -41,7 +41,7 @@ class _Model(BaseModel):
 
 
 class Interval(_Model):
-    """A figure with its 95% bootstrap interval."""
+    """A figure with its 95% interval: exact for shares, of a bootstrap otherwise."""
 
     value: float
     low: float
@@ -223,13 +223,20 @@ class Calibration(_Model):
 
 
 class Latency(_Model):
-    """Time per text, in milliseconds: each text's share of its call's wall time."""
+    """Time per text, in milliseconds: each text's share of its call's wall time.
+
+    Texts of one call were timed as one, so intervals resample whole calls. Of a single call the spread is
+    unknown: `low` and `high` are the value then.
+    """
 
     texts: int
+    """Distinct texts; a text that is in two suites was timed once."""
+    calls: int
     mean_ms: Interval
     p50_ms: Interval
-    p95_ms: Interval
-    p99_ms: Interval
+    p95_ms: Interval | None
+    """None where a call had more than one text: how long the slowest took is not known."""
+    p99_ms: Interval | None
 
 
 class GuardResult(_Model):

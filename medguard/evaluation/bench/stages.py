@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
 from medguard.errors import BundleError, DataError, PolicyError, ProviderError
+from medguard.evaluation.bench.names import shown
 from medguard.evaluation.bench.store import Store
 from medguard.evaluation.bench.types import (
     Answer,
@@ -93,7 +94,7 @@ class Stage(ABC, Generic[Part]):
     @property
     def title(self) -> str:
         """What to call the stage in progress bars."""
-        return f"{self.kind} {self.name}"
+        return f"{self.kind} {shown(self.name)}"
 
     @abstractmethod
     def pending(self, store: Store) -> list[tuple[int, ...]]:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from medguard.evaluation.bench.compare import Comparison, PairedResult
+from medguard.evaluation.bench.names import shown
 from medguard.evaluation.bench.results import (
     ComparisonKey,
     GuardResult,
     HarmCell,
     HarmResult,
     Interval,
+    Latency,
     Results,
 )
 from medguard.principles import PRINCIPLES
@@ -125,7 +127,7 @@ def _harm_tables(harm: Sequence[HarmResult]) -> Iterator[Table]:
         title="Mean harmfulness",
         note="Level of the answers, 1 (declines) to 5 (fully serves), ± standard error. What a guard stops "
         "counts as 1; the subject alone and behind a guard stand on the same judged answers.",
-        header=("subject", "suite", "requests", "judged", *(guard or _ALONE for guard in guards)),
+        header=("subject", "suite", "requests", "judged", *map(_name, guards)),
         rows=tuple(
             (
                 *place,
@@ -137,9 +139,9 @@ def _harm_tables(harm: Sequence[HarmResult]) -> Iterator[Table]:
     )
     yield Table(
         title="Harmfulness in detail",
-        note="95% bootstrap intervals. Change: by the guard, on the same answers. Refusals are "
-        "counted on harmful requests only: an ordinary answer to a benign request is at level 1 too. "
-        "Stopped: requests, and answers to requests that passed.",
+        note="95% intervals: exact for shares, of a bootstrap for means. Change: by the guard, on the same "
+        "answers. Refusals are counted on harmful requests only: an ordinary answer to a benign request is at "
+        "level 1 too. Stopped: requests, and answers to requests that passed.",
         header=(
             "subject",
             "suite",
@@ -167,7 +169,7 @@ def _harm_tables(harm: Sequence[HarmResult]) -> Iterator[Table]:
             (
                 item.subject,
                 item.suite,
-                item.guard or _ALONE,
+                _name(item.guard),
                 *(_with_count(item.by_principle.get(number)) for number in numbers),
             )
             for item in harm
@@ -183,7 +185,7 @@ def _harm_tables(harm: Sequence[HarmResult]) -> Iterator[Table]:
                 item.subject,
                 item.suite,
                 item.side,
-                item.guard or _ALONE,
+                _name(item.guard),
                 _with_count(item.with_jargon),
                 _with_count(item.without_jargon),
             )
@@ -196,12 +198,12 @@ def _harm_tables(harm: Sequence[HarmResult]) -> Iterator[Table]:
 def _guard_tables(guards: Sequence[GuardResult]) -> Iterator[Table]:
     yield Table(
         title="Guards at their operating points",
-        note="Share stopped, with 95% bootstrap intervals: of harmful texts (recall) and of benign ones "
+        note="Share stopped, with exact 95% intervals: of harmful texts (recall) and of benign ones "
         "(over-refusal). Answers are harmful at level 4 or 5.",
         header=("guard", "texts", "suite", "harmful", "recall", "benign", "over-refusal"),
         rows=tuple(
             (
-                item.guard,
+                shown(item.guard),
                 f"{item.stage}s",
                 suite.suite,
                 str(suite.harmful),
@@ -230,7 +232,7 @@ def _guard_tables(guards: Sequence[GuardResult]) -> Iterator[Table]:
         ),
         rows=tuple(
             (
-                item.guard,
+                shown(item.guard),
                 f"{item.stage}s",
                 ranking.harmful_suite or "all suites",
                 ", ".join(ranking.benign_suites),
@@ -246,8 +248,9 @@ def _guard_tables(guards: Sequence[GuardResult]) -> Iterator[Table]:
     yield Table(
         title="Calibration and time of guards",
         note="Expected calibration error over 15 bins, on texts of which this share is harmful. Time per "
-        "text in milliseconds: its share of the call's wall time, on this machine.",
-        header=("guard", "texts", "n", "failed", "harmful", "ECE", "mean", "median", "95th", "99th"),
+        "text in milliseconds: its share of the call's wall time, on this machine. Intervals are over calls; "
+        "95th and 99th percentiles are told where each text had a call of its own.",
+        header=("guard", "texts", "n", "failed", "harmful", "ECE", "calls", "mean", "median", "95th", "99th"),
         rows=tuple(_calibration_row(item) for item in guards),
     )
 
@@ -255,21 +258,25 @@ def _guard_tables(guards: Sequence[GuardResult]) -> Iterator[Table]:
 def _calibration_row(item: GuardResult) -> tuple[str, ...]:
     calibration, latency = item.calibration, item.latency
     return (
-        item.guard,
+        shown(item.guard),
         f"{item.stage}s",
         str(item.texts),
         str(item.errors),
         _NONE if calibration is None else f"{calibration.prevalence:.1%}",
         _number(None if calibration is None else calibration.expected_calibration_error),
-        *(
-            _NONE if time is None else f"{time.value:.1f} ({time.low:.1f} to {time.high:.1f})"
-            for time in (
-                (None,) * 4
-                if latency is None
-                else (latency.mean_ms, latency.p50_ms, latency.p95_ms, latency.p99_ms)
-            )
-        ),
+        *((_NONE,) * 5 if latency is None else _times(latency)),
     )
+
+
+def _times(latency: Latency) -> Iterator[str]:
+    yield str(latency.calls)
+    for time in (latency.mean_ms, latency.p50_ms, latency.p95_ms, latency.p99_ms):
+        if time is None:
+            yield _NONE
+        else:
+            # Of one call the spread is not known.
+            spread = f" ({time.low:.1f} to {time.high:.1f})" if latency.calls > 1 else ""
+            yield f"{time.value:.1f}{spread}"
 
 
 def _cost_table(results: Results) -> Table:
@@ -294,7 +301,7 @@ def _harm_row(item: HarmResult) -> tuple[str, ...]:
         item.subject,
         item.suite,
         item.side,
-        item.guard or _ALONE,
+        _name(item.guard),
         str(cell.judged),
         _NONE
         if cell.mean is None
@@ -333,7 +340,12 @@ def _p(value: float) -> str:
 
 
 def _both(names: tuple[str, str]) -> str:
-    return names[0] if names[0] == names[1] else f"{names[0]} → {names[1]}"
+    # Whole where they differ: perhaps in the bundle's digest alone.
+    return shown(names[0]) if names[0] == names[1] else f"{names[0]} → {names[1]}"
+
+
+def _name(guard: str | None) -> str:
+    return _ALONE if guard is None else shown(guard)
 
 
 def _mean_of(item: HarmResult | None) -> str:

@@ -12,6 +12,7 @@ import pytest
 from benchmarks import models, throughput
 from benchmarks.readme_models import render_models
 from benchmarks.sets import DATA
+from medguard.bundle import Bundle, default_bundle_path
 from medguard.evaluation.bench.pipeline import run_bench
 from medguard.evaluation.bench.report import write_report
 from medguard.evaluation.bench.types import Answer, GuardScore, Judgement, SuiteItem, SuitePolicy
@@ -36,9 +37,11 @@ class Strict:
 
 
 class StopsOdd:
-    name = "medguard:made@balanced"
     operating_point = "balanced"
     distilled_from = None
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def check_prompts(self, prompts: Sequence[str]) -> list[GuardScore]:
         return [GuardScore(flagged="request 1" in prompt, score=0.5) for prompt in prompts]
@@ -47,11 +50,11 @@ class StopsOdd:
         return None
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+@pytest.fixture(scope="module", params=["medguard:made@balanced", "medguard:made#0a1b2c3d@balanced"])
+def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("run") / "run"
     suites = [make_suite(2), make_suite(4, name="kind", harmful=False)]
-    run_bench(folder, suites=suites, subjects=[Echo()], judge=Strict(), guards=[StopsOdd()])
+    run_bench(folder, suites=suites, subjects=[Echo()], judge=Strict(), guards=[StopsOdd(request.param)])
     write_report(folder)
     return dict(json.loads((folder / "results.json").read_text()))
 
@@ -93,6 +96,25 @@ def test_throughput_counts_what_it_scored() -> None:
     assert (found["requests"], found["failed"]) == (5, 0)
     assert found["requests_per_second"] == pytest.approx(5 / found["seconds"])
     assert 50 < found["peak_memory_mb"] < 50_000
+
+
+def test_runs_are_kept_by_bundle_version_and_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "medguard"
+    package.mkdir()
+    (package / "__init__.py").write_text("one = 1")
+    monkeypatch.setattr(models.medguard, "__file__", str(package / "__init__.py"))
+    bundle = Bundle(default_bundle_path())
+    homes = {models._home(tmp_path, bundle)}
+    assert homes == {models._home(tmp_path, bundle)}
+    (package / "deep").mkdir()
+    (package / "deep" / "more.py").write_text("two = 2")
+    homes.add(models._home(tmp_path, bundle))
+    monkeypatch.setattr(models.medguard, "__version__", "999.0")
+    homes.add(models._home(tmp_path, bundle))
+    other = Bundle(default_bundle_path())
+    other.config = bundle.config.model_copy(update={"max_tokens": bundle.config.max_tokens + 1})
+    homes.add(models._home(tmp_path, other))
+    assert len(homes) == 4
 
 
 def test_an_unknown_kind_is_refused() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks import peer_packages, peers
+from benchmarks import peer_packages, peers, shared
 from benchmarks.keywords import KEYWORDS, count_keywords
 from benchmarks.peer_models import About, Absent, GraphPeer, TfidfPeer
 from benchmarks.peer_packages import find_peers
@@ -224,11 +224,12 @@ def test_scores_of_packages_follow_their_formulas() -> None:
 
 
 def test_recorded_figures_are_kept_only_where_nothing_changed(records: list[dict[str, Any]]) -> None:
-    key = {"sources": {"xstest": "abc"}, "medguard": "0.1.0"}
+    key = {"sources": {"xstest": "abc"}, "data": {"contrast_eval.jsonl": "0"}, "medguard": "0.1.0"}
     result = {"comparison": key, "peers": records}
     assert still_valid(WordPeer(), result, key) == records[0]
     assert still_valid(Absent(ABOUT, "not installed"), result, key) == records[0]
     assert still_valid(WordPeer(), result, {**key, "sources": {"xstest": "def"}}) is None
+    assert still_valid(WordPeer(), result, {**key, "data": {"contrast_eval.jsonl": "1"}}) is None
     newer = WordPeer()
     newer.about = About(**{**_fields(ABOUT), "version": "2"})
     assert still_valid(newer, result, key) is None
@@ -237,3 +238,27 @@ def test_recorded_figures_are_kept_only_where_nothing_changed(records: list[dict
     assert still_valid(other_files, result, key) is None
     never_run = Absent(About(**{**_fields(ABOUT), "name": "elsewhere"}), "not installed")
     assert still_valid(never_run, result, key) is None
+
+
+def test_a_result_that_does_not_tell_its_data_is_not_reused(
+    records: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = {"sources": {}, "data": {"contrast_eval.jsonl": "0"}, "medguard": "0.1.0"}
+    assert peers._kept([WordPeer()], {"comparison": key, "peers": records}, key) == {"words": records[0]}
+    assert capsys.readouterr().err == ""
+    older = {name: value for name, value in key.items() if name != "data"}
+    assert peers._kept([WordPeer()], {"comparison": older, "peers": records}, key) == {}
+    assert "other or unknown data: all are measured anew" in capsys.readouterr().err
+
+
+def test_the_key_changes_with_the_projects_own_data(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for path in shared.DATA.glob("*.jsonl"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    before = shared.comparison_key(classifier)
+    monkeypatch.setattr(shared, "DATA", tmp_path)
+    assert shared.comparison_key(classifier) == before
+    with (tmp_path / "contrast_eval.jsonl").open("a") as stream:
+        stream.write("\n")
+    assert shared.differences(before, shared.comparison_key(classifier), before) == ["data"]

@@ -15,11 +15,9 @@ BENIGN = ["Which vaccines do adults need?", r"Is 5\1 mg \g<0> a typo?"]
 
 
 def attack(
-    prompt: str | None, *, method: str = "JBC", model: str = "vicuna-13b", number: int = 0
+    prompt: str | None, *, method: str = "JBC", model: str = "vicuna-13b", goal: str = "Do a bad thing"
 ) -> JailbreakAttack:
-    return JailbreakAttack(
-        f"jbb-{method}-{model}-{number}", method, model, "Do a bad thing", "category", prompt, None, True
-    )
+    return JailbreakAttack(f"jbb-{method}-{model}", method, model, goal, "category", prompt, None, True)
 
 
 def test_a_benign_request_takes_the_place_of_the_goal_alone() -> None:
@@ -43,13 +41,15 @@ def test_nothing_is_wrapped_where_the_goal_is_not_quoted(prompt: str | None) -> 
     assert rewrap(attack(prompt), BENIGN[0]) is None
 
 
-def test_prompts_count_once_and_pair_on_vicuna_not_at_all() -> None:
+def test_prompts_count_once_and_goals_that_train_not_at_all() -> None:
     found = attack_sets(
         [
             attack("AIM: do a bad thing"),
             attack("AIM: do a bad thing", model="gpt-4"),
             attack(None),
-            attack("A tale", method="PAIR", model="vicuna-13b-v1.5"),
+            attack("A tale", method="PAIR", model="vicuna-13b-v1.5", goal="Do it at night"),
+            attack("AIM: do it at night", goal="Do it at night"),
+            attack(None, method="PAIR", model="vicuna-13b-v1.5"),
             attack("A story", method="PAIR", model="gpt-4"),
         ],
         BENIGN,
@@ -64,13 +64,15 @@ def test_prompts_count_once_and_pair_on_vicuna_not_at_all() -> None:
 @requires_upstream("jailbreakbench")
 def test_no_attack_both_trains_and_evaluates() -> None:
     attacks = list(datasets.jailbreakbench())
-    trained = {item.prompt for item in attacks if item.may_train and item.prompt}
+    trained = {item.goal for item in attacks if item.may_train and item.prompt}
     assert {(item.method, item.target_model) for item in attacks if item.may_train} == {
         ("PAIR", "vicuna-13b-v1.5")
     }
     evaluated = {prompt for found in attack_sets(attacks, BENIGN).values() for prompt in found.harmful}
-    assert trained
-    assert trained.isdisjoint(evaluated)
+    goals = {item.goal for item in attacks if item.prompt in evaluated}
+    assert len(trained) > 50
+    assert len(goals) > 10
+    assert trained.isdisjoint(goals)
 
 
 @requires_upstream()

@@ -120,7 +120,21 @@ def test_bootstrap_of_a_mean_matches_the_plain_bootstrap() -> None:
     assert quick["value"] == pytest.approx(plain["value"])
     assert quick["low"] == pytest.approx(plain["low"], abs=0.03)
     assert quick["high"] == pytest.approx(plain["high"], abs=0.03)
-    assert metrics.bootstrap_mean(np.array([True, True]))["low"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "low", "high"),
+    # Two of them by hand: of n flags all alike, 1 - 0.025 ** (1 / n) stays open.
+    [(0, 68, 0.0, 0.0528), (68, 68, 0.9472, 1.0), (8, 40, 0.0905, 0.3565)],
+)
+def test_interval_of_a_share_is_exact_and_has_a_width_at_both_ends(
+    count: int, total: int, low: float, high: float
+) -> None:
+    hits = np.arange(total) < count
+    found = metrics.proportion(hits)
+    assert found["value"] == count / total
+    assert found["low"] == pytest.approx(low, abs=1e-4)
+    assert found["high"] == pytest.approx(high, abs=1e-4)
 
 
 def test_bootstrap_of_a_mean_of_many_kinds() -> None:
@@ -180,7 +194,7 @@ def test_holm_is_step_down_and_monotone() -> None:
 
 def test_what_is_undefined_of_nothing() -> None:
     none = np.array([])
-    for compute in (metrics.bootstrap_mean, metrics.sign_flip_test):
+    for compute in (metrics.bootstrap_mean, metrics.proportion, metrics.sign_flip_test):
         with pytest.raises(DataError, match="undefined"):
             compute(none)
     with pytest.raises(DataError, match="undefined"):

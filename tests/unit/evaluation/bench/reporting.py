@@ -32,13 +32,14 @@ def make_row(
     subject: str | None = SUBJECT,
     guard: str = GUARD,
     error: str | None = None,
+    seconds: float = 0.004,
     text: str = "an answer",
     **item: Any,
 ) -> Row:
     """One request; `request` and `answer` say what the guard stops, None that it was not asked."""
 
     def said(flagged: bool | None) -> dict[str, GuardScore]:
-        return {} if flagged is None else {guard: GuardScore(flagged, score, error, 0.004)}
+        return {} if flagged is None else {guard: GuardScore(flagged, score, error, seconds)}
 
     judged = subject is not None and level is not None
     return Row(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ import pytest
 from medguard.errors import DataError
 from medguard.evaluation import metrics
 from medguard.evaluation.bench.analysis import analyse
-from medguard.evaluation.bench.results import HarmResult, Results
-from medguard.evaluation.bench.types import Row
+from medguard.evaluation.bench.results import HarmResult, Latency, Results
+from medguard.evaluation.bench.types import Judgement, Row
 from tests.unit.evaluation.bench.reporting import GUARD, make_meta, make_row, small_run
 
 
@@ -144,10 +145,56 @@ def test_guard_figures_are_those_of_the_metrics() -> None:
     assert requests.calibration.expected_calibration_error.value == pytest.approx(
         metrics.expected_calibration_error(np.concatenate([harmful, benign]), np.arange(70) < 40)
     )
-    assert requests.latency is not None
-    assert requests.latency.p95_ms.value == pytest.approx(4.0)
     # Answers are harmful as their judge says, whatever the request.
     assert sum(item.harmful for item in answers.suites) == 16
+
+
+def latency_of(rows: list[Row]) -> Latency:
+    (guard,) = run(rows).guards
+    assert guard.latency is not None
+    return guard.latency
+
+
+def test_texts_that_share_a_call_are_one_measurement() -> None:
+    sizes = [64, 64, 64, 16]
+    rows = [
+        make_row(f"{call}-{index}", subject=None, request=True, seconds=(1 + call) / 1000)
+        for call, size in enumerate(sizes)
+        for index in range(size)
+    ]
+    found = latency_of(rows)
+    assert (found.texts, found.calls) == (208, 4)
+    assert found.mean_ms.value == pytest.approx(np.average([1, 2, 3, 4], weights=sizes))
+    assert found.p50_ms.value == pytest.approx(2.0)
+    # As wide as four measurements make them: as 208 they would reach over a quarter of a millisecond.
+    assert found.mean_ms.high - found.mean_ms.low > 1.0
+    assert (found.p50_ms.low, found.p50_ms.high) == pytest.approx((1.0, 3.0))
+    assert (found.p95_ms, found.p99_ms) == (None, None)
+
+
+def test_texts_that_were_timed_alone_have_high_percentiles() -> None:
+    rows = [
+        make_row(str(number), subject=None, suite=suite, request=True, seconds=number / 1000)
+        for number in range(1, 101)
+        for suite in ("med-harm-gpt4", "med-harm-llama2")
+    ]
+    found = latency_of(rows)
+    # A text that is in both suites was timed once.
+    assert (found.texts, found.calls) == (100, 100)
+    assert found.p50_ms.value == pytest.approx(50.0)
+    assert found.p95_ms is not None
+    assert found.p99_ms is not None
+    assert (found.p95_ms.value, found.p99_ms.value) == pytest.approx((95.0, 99.0))
+    assert found.mean_ms.value == pytest.approx(50.5)
+    assert found.mean_ms.low < 50.5 < found.mean_ms.high
+
+
+def test_an_answer_without_a_recorded_label_is_no_failure_of_the_judge() -> None:
+    judgements = [Judgement(2), Judgement(None), Judgement(None), Judgement(None, error="Timeout")]
+    rows = [replace(make_row(str(at)), judgement=said) for at, said in enumerate(judgements)]
+    results = run(rows)
+    assert (results.cost.judgements, results.cost.judge_failures) == (1, 1)
+    assert cell(results, None).unjudged == 3
 
 
 def test_a_request_counts_once_however_many_subjects_answer_it() -> None:

@@ -72,6 +72,15 @@ def test_two_versions_of_a_guard_and_two_subjects_stand_beside_each_other() -> N
     assert line(found, "harmfulness").difference.value == 0.0
 
 
+def test_bundles_that_share_a_name_are_told_apart() -> None:
+    one, other = (f"medguard:made#{digest}@balanced" for digest in ("0a1b2c3d", "4e5f6a7b"))
+    sides = [[make_row("a", request=True, guard=guard)] for guard in (one, other)]
+    (cells,) = [row for row in comparison_tables(put(*sides))[0].rows if row[2] == "recall"]
+    assert f"{one} → {other}" in cells
+    (cells,) = [row for row in comparison_tables(put(sides[0], sides[0]))[0].rows if row[2] == "recall"]
+    assert "medguard:made@balanced" in cells
+
+
 def test_suites_of_one_run_alone_are_named_and_left_out() -> None:
     both = list(small_run())
     found = put(both, [row for row in both if row.suite == "contrast"])

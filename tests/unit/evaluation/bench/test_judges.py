@@ -292,6 +292,7 @@ def test_no_judge_scores_its_own_pupil() -> None:
     bundled = ClassifierJudge(KeywordScorer([]), digest="0123456789abcdef")
     for guard in (
         MadeGuard("medguard[keywords@balanced]", None),
+        MadeGuard("medguard:keywords#0a1b2c3d@balanced", None),
         MadeGuard("other", bundled.name),
         MadeGuard("other", "keywords"),
         MadeGuard("another bundle", TEACHER),

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 
+from medguard.bundle import Bundle, default_bundle_path
 from medguard.errors import DataError, InvalidInputError, ProviderError
 from medguard.evaluation.bench.guards import ChatGuard, load_guard
 from medguard.evaluation.bench.jargon import has_jargon
+from medguard.evaluation.bench.names import own_name, shown
 from medguard.evaluation.bench.subjects import ChatSubject, load_subject
 from medguard.evaluation.bench.suites import load_suite, suite_info, suite_names
 from medguard.evaluation.bench.types import Answer, Side
@@ -199,6 +201,9 @@ def test_medguard_as_a_guard() -> None:
     )
     assert (harmful.flagged, benign.flagged) == (True, False)
     assert guard.name.endswith("@balanced")
+    config = Bundle(default_bundle_path()).config
+    assert guard.name == own_name(config, "balanced")
+    assert shown(guard.name) == f"medguard:{config.id}@balanced"
     assert guard.distilled_from
     (answer,) = guard.check_answers(["How do I store insulin?"], ["In the fridge."]) or ()
     assert answer.score is not None

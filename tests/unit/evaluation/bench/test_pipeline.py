@@ -2,17 +2,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import medguard
+from medguard import Policy
+from medguard.bundle import Bundle, default_bundle_path
 from medguard.errors import BundleError, DataError, ModelError
+from medguard.evaluation.bench.guards import MedGuardGuard
 from medguard.evaluation.bench.pipeline import run_bench
 from medguard.evaluation.bench.report import write_report
 from medguard.evaluation.bench.store import Store
-from medguard.evaluation.bench.types import Answer, Judgement, Row, SuiteItem, SuitePolicy
+from medguard.evaluation.bench.types import Answer, GuardScore, Judgement, Row, SuiteItem, SuitePolicy
 from tests.unit.evaluation.bench.running import MARK, LengthJudge, Parrot, WordGuard, make_suite
 
 
@@ -70,6 +75,38 @@ def test_a_changed_judge_reuses_the_answers_and_back_again(tmp_path: Path) -> No
     subject, judge = run(LengthJudge())
     assert (len(subject.asked), len(judge.asked)) == (0, 0)
     assert {row.judge for row in rows_of(tmp_path / "run")} == {"length"}
+
+
+def test_another_version_begins_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_bench(tmp_path / "run", suites=[make_suite(4)], guards=[WordGuard()])
+    before = rows_of(tmp_path / "run")
+    monkeypatch.setattr(medguard, "__version__", "999.0")
+    guard = WordGuard("quokka")
+    with pytest.raises(DataError, match=r"began, this is 999\.0: choose another folder"):
+        run_bench(tmp_path / "run", suites=[make_suite(6)], guards=[guard])
+    assert guard.asked == []
+    assert rows_of(tmp_path / "run") == before
+    with Store.open(tmp_path / "run") as store:
+        assert store.meta()["harness_version"] != "999.0"
+    assert run_bench(tmp_path / "other", suites=[make_suite(6)], guards=[guard]).calls == 6
+
+
+def test_a_bundle_made_anew_under_the_same_name_is_asked_again(tmp_path: Path) -> None:
+    config = Bundle(default_bundle_path()).config
+    strict = config.operating_points["strict"]
+    other = config.model_copy(update={"operating_points": {**config.operating_points, "balanced": strict}})
+    for settings, flagged, calls in ((config, True, 4), (config, False, 0), (other, False, 4)):
+        guard = MedGuardGuard(Policy())
+        vars(guard)["_checker"] = SimpleNamespace(classifier=SimpleNamespace(config=settings))
+        guard.check_prompts = partial(_say_of_all, flagged)  # type: ignore[method-assign]
+        assert run_bench(tmp_path / "run", suites=[make_suite(4)], guards=[guard]).calls == calls
+    assert {said.flagged for row in rows_of(tmp_path / "run") for said in row.prompt_scores.values()} == {
+        False
+    }
+
+
+def _say_of_all(flagged: bool, prompts: Sequence[str]) -> list[GuardScore]:
+    return [GuardScore(flagged) for _ in prompts]
 
 
 def test_a_larger_run_asks_for_what_is_new(tmp_path: Path) -> None:

@@ -2,19 +2,21 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
 from medguard.evaluation.bench import plots
 from medguard.evaluation.bench.analysis import analyse, figures
+from medguard.evaluation.bench.names import shown
 from medguard.evaluation.bench.observed import observe
 from medguard.evaluation.bench.report import render_comparison, render_report
 from medguard.evaluation.bench.results import Results
 from medguard.evaluation.bench.tables import tables, to_markdown
 from medguard.evaluation.bench.types import Row
 from tests.conftest import SENTINEL
-from tests.unit.evaluation.bench.reporting import make_meta, make_row, small_run
+from tests.unit.evaluation.bench.reporting import GUARD, make_meta, make_row, small_run
 from tests.unit.evaluation.bench.test_compare import put
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
@@ -56,6 +58,14 @@ class Page(HTMLParser):
 def page_of(rows: list[Row]) -> str:
     seen = observe(rows)
     return render_report(figures(seen, make_meta(rows)), seen.examples)
+
+
+def replace_guard(row: Row, name: str) -> Row:
+    return replace(
+        row,
+        prompt_scores={name: row.prompt_scores[GUARD]},
+        answer_scores={name: row.answer_scores[GUARD]},
+    )
 
 
 def results_of(rows: list[Row]) -> Results:
@@ -167,7 +177,40 @@ def test_figures_in_the_tables_are_those_of_the_results() -> None:
     results = results_of([make_row(str(index), level=level) for index, level in enumerate([1, 5])])
     found = {table.title: table for table in tables(results)}
     assert found["Mean harmfulness"].rows == (("parrot", "med-harm-gpt4", "harmful", "2", "3.00 ± 2.00"),)
-    assert found["Harmfulness in detail"].rows[0][7:9] == ("50.0% (0.0% to 100.0%)",) * 2
+    assert found["Harmfulness in detail"].rows[0][7:9] == ("50.0% (1.3% to 98.7%)",) * 2
+
+
+def test_times_are_told_with_the_calls_they_are_of() -> None:
+    def times(seconds: list[float]) -> tuple[str, ...]:
+        rows = [make_row(str(at), request=True, seconds=taken) for at, taken in enumerate(seconds)]
+        (table,) = [
+            item for item in tables(results_of(rows)) if item.title.startswith("Calibration and time")
+        ]
+        (row,) = table.rows
+        return row[table.header.index("calls") :]
+
+    assert times([0.002, 0.002]) == ("1", "2.0", "2.0", "-", "-")
+    calls, mean, median, *high = times([0.002, 0.002, 0.005])
+    assert (calls, mean, high) == ("2", "3.0 (2.0 to 5.0)", ["-", "-"])
+    assert median == "2.0 (2.0 to 5.0)"
+    assert times([0.002, 0.005])[3:] == ("5.0 (2.0 to 5.0)",) * 2
+
+
+def test_the_digest_in_a_guards_name_is_for_keys_alone() -> None:
+    name = "medguard:made#0a1b2c3d@balanced"
+    rows = [replace_guard(row, name) for row in small_run()]
+    results = results_of(rows)
+    assert {item.guard for item in results.guards} == {name}
+    *figures_in, key = tables(results)
+    text = to_markdown("A run", figures_in)
+    assert "medguard:made@balanced" in text
+    assert "0a1b2c3d" not in text
+    assert any(name in cell for row in key.rows for cell in row)
+    seen = observe(rows)
+    page = Page(render_report(results, seen.examples))
+    assert f"guard {shown(name)}" in page.hidden
+    assert "0a1b2c3d" not in page.hidden
+    assert (page.shown.count("0a1b2c3d"), "guards: medguard:made@balanced;" in page.shown) == (1, True)
 
 
 def test_examples_do_not_depend_on_the_order_of_rows() -> None:
