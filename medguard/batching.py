@@ -77,6 +77,7 @@ class BatchingScorer:
 
         Raises:
             ProviderError: The scorer is closed, or the classifier gave too few scores.
+            RuntimeError: No thread is to be had.
             Exception: Whatever the classifier raised for these texts.
         """
         if not prompts:
@@ -86,8 +87,10 @@ class BatchingScorer:
             if self._closed:
                 raise ProviderError("the classifier's queue is closed")
             if self._worker is None:
-                self._worker = threading.Thread(target=self._work, name="medguard-batching", daemon=True)
-                self._worker.start()
+                worker = threading.Thread(target=self._work, name="medguard-batching", daemon=True)
+                worker.start()
+                # Only now: a start can fail, and the next call has to try again.
+                self._worker = worker
             self._jobs.append(job)
             self._waiting += len(job.prompts)
             self._changed.notify_all()

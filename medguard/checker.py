@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import cast
 
 from medguard.classifier import Classifier, Scorer
-from medguard.deadline import Deadline
+from medguard.deadline import Deadline, is_over
 from medguard.decision import (
     decide,
     failure,
@@ -24,7 +24,7 @@ from medguard.observe import Observer, notify, observation_of
 from medguard.policy import OnError, Policy
 from medguard.verdict import Stage, Verdict
 
-__all__ = ["Checker"]
+__all__ = ["Checker", "readable_context"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +34,9 @@ class Checker:
 
     It judges what it is asked to: the policy's `stages` say what a guard around a model asks.
 
-    Under the policy's `timeout_s` the classifier runs in threads of its own. A running inference cannot be
-    interrupted: when time is over the text counts as one that the guard failed to judge, and the thread ends
-    when the classifier does. A call for many texts has the time of one.
+    Under the policy's `timeout_s` the classifier runs in threads of its own: when time is over the text
+    counts as one that the guard failed to judge, and the classifier ends early. Texts checked in one call
+    (`check_prompts`) have as much time as one by one; those that make up one request have the time of one.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Checker:
 
     def check_prompts(self, prompts: Sequence[str]) -> list[Verdict]:
         """Judge many requests in one classifier call; one that cannot be judged gives a failed verdict."""
-        return self.judge(Stage.PROMPT, prompts)
+        return self.judge(Stage.PROMPT, prompts, shares_time=False)
 
     def check_responses(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
         """Judge many answers, each in the light of its request (an empty str where that is unknown).
@@ -94,10 +94,15 @@ class Checker:
         Raises:
             InvalidInputError: There is not one prompt per response.
         """
-        return self.judge(Stage.RESPONSE, prompts, responses)
+        return self.judge(Stage.RESPONSE, prompts, responses, shares_time=False)
 
     def judge(
-        self, stage: Stage, prompts: Sequence[object], responses: Sequence[object] | None = None
+        self,
+        stage: Stage,
+        prompts: Sequence[object],
+        responses: Sequence[object] | None = None,
+        *,
+        shares_time: bool = True,
     ) -> list[Verdict]:
         """Give one verdict per text.
 
@@ -106,20 +111,26 @@ class Checker:
             prompts: Requests. Whatever stands where a text should be (an exception says why there is none)
                 gives a failed verdict.
             responses: Answers, at the response stage only.
+            shares_time: Whether the policy's time is that of all texts together, or of each of them.
 
         Raises:
             InvalidInputError: A str instead of a sequence, or not one prompt per response.
             MedGuardError: Something could not be judged and the policy says ``on_error: raise``.
         """
         verdicts: list[Verdict] = []
-        for judgement in self.judge_each(stage, prompts, responses):
+        for judgement in self.judge_each(stage, prompts, responses, shares_time=shares_time):
             if isinstance(judgement, MedGuardError):
                 raise judgement
             verdicts.append(judgement)
         return verdicts
 
     def judge_each(
-        self, stage: Stage, prompts: Sequence[object], responses: Sequence[object] | None = None
+        self,
+        stage: Stage,
+        prompts: Sequence[object],
+        responses: Sequence[object] | None = None,
+        *,
+        shares_time: bool = True,
     ) -> list[Verdict | MedGuardError]:
         """Judge like `judge`, with errors in place of verdicts; the only place that makes verdicts.
 
@@ -137,8 +148,9 @@ class Checker:
         sound = [index for index, judgement in enumerate(judgements) if judgement is None]
         scored = self._score_in_time(
             stage,
-            [_context(prompts[index], self.policy.max_chars) for index in sound],
+            [readable_context(prompts[index], self.policy.max_chars) for index in sound],
             None if responses is None else [cast("str", responses[index]) for index in sound],
+            shares_time=shares_time,
         )
         for index, judgement in zip(sound, scored, strict=True):
             judgements[index] = judgement
@@ -152,13 +164,14 @@ class Checker:
         return settled
 
     def _score_in_time(
-        self, stage: Stage, prompts: list[str], responses: list[str] | None
+        self, stage: Stage, prompts: list[str], responses: list[str] | None, *, shares_time: bool
     ) -> list[Verdict | MedGuardError]:
         """Score texts; all fail where the policy's time is over before the last one is scored."""
         if self._deadline is None or not prompts:
             return self._score(stage, prompts, responses)
         try:
-            return self._deadline.run(lambda: self._score(stage, prompts, responses))
+            parts = 1 if shares_time else len(prompts)
+            return self._deadline.run(lambda: self._score(stage, prompts, responses), parts=parts)
         except Exception as error:  # noqa: BLE001 - fail closed on anything, such as no thread to be had
             return [self._failed(error, stage) for _ in prompts]
 
@@ -173,7 +186,9 @@ class Checker:
             if len(scores) != len(prompts):
                 raise ProviderError(f"the classifier gave {len(scores)} scores for {len(prompts)} texts")  # noqa: TRY301
             return [decide(item, stage, self.policy, self._point, self.classifier.id) for item in scores]
-        except Exception as error:  # noqa: BLE001 - fail closed on anything
+        except Exception as error:
+            if is_over():  # stopped: all have failed by now
+                raise
             if len(prompts) == 1:
                 return [self._failed(error, stage)]
         return [
@@ -242,7 +257,7 @@ class Checker:
         return ProviderError(f"the classifier failed with {type(error).__name__}")
 
 
-def _context(prompt: object, max_chars: int) -> str:
+def readable_context(prompt: object, max_chars: int) -> str:
     """A request that could not be read gives an answer no context; the answer is still judged."""
     if not isinstance(prompt, str):
         return ""

@@ -1,15 +1,16 @@
 """What a conversation asks of a model: the texts that the pre-filter judges, turn by turn. Pure.
 
 A turn is what the user says up to the next answer. The last turn is judged alone, and in the context of
-turns before it, since a request can be split over several. Every earlier turn is judged alone as well:
-whoever may send a whole conversation may forge the answers in it. Turns that the guard refused are left
-out of both the judgement and, by `without_refused_turns`, of what the model reads.
+turns before it, since a request can be split over several. Whoever may send a whole conversation may forge
+the answers in it: so every earlier turn is judged alone as well, and the last answer between what it answers
+and what the user says now. Answers before that one are not read. Turns that the guard refused are left out of
+both the judgement and, by `without_refused_turns`, of what the model reads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import takewhile
+from itertools import groupby, takewhile
 from typing import Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage, FunctionMessage, SystemMessage, ToolMessage
@@ -37,8 +38,9 @@ def prompt_readings(value: Any, policy: Policy) -> tuple[str, ...]:
 
     Returns:
         At least one text, each of them once. The first is what the user says now; then that in the context
-        of earlier turns, the earlier turns one by one, and tool results and system prompts where the policy
-        wants them checked. The first is empty where there is no text at all, which cannot be judged.
+        of earlier turns, and of the last answer, the earlier turns one by one, and tool results and system
+        prompts where the policy wants them checked. The first is empty where there is no text at all, which
+        cannot be judged.
 
     Raises:
         InvalidInputError: No text can be found in `value`, or it holds media and the policy blocks them.
@@ -50,11 +52,13 @@ def prompt_readings(value: Any, policy: Policy) -> tuple[str, ...]:
     refused = _left_out(messages, policy)
     turns = [[messages[index] for index in turn] for turn in _turns(messages) if turn[0] not in refused]
     earlier = [text for turn in turns[:-1] if (text := _said(turn))]
-    now = _joined([*map(_said, turns[-1:]), _prefill(messages), _text_of(beside_messages(value))])
+    prefill = _prefill(messages)
+    now = _joined([*map(_said, turns[-1:]), _text_of(prefill), _text_of(beside_messages(value))])
     others = [text for message in _kept(messages, refused) for text in _others(message, policy)]
     if not now and earlier:  # nothing but media or the results of tools
         now = earlier.pop()
-    readings = [now, *_in_context(earlier, now, policy), *reversed(earlier), *others]
+    answered = _after_answer(turns, len(prefill), now, policy)
+    readings = [now, *_in_context(earlier, now, policy), *answered, *reversed(earlier), *others]
     return tuple(dict.fromkeys(text for text in readings if text)) or ("",)
 
 
@@ -120,9 +124,20 @@ def _said(messages: Sequence[BaseMessage]) -> str:
     return _text_of([message.model_copy(update={"content": _own_parts(message)}) for message in words])
 
 
-def _prefill(messages: Sequence[BaseMessage]) -> str:
+def _prefill(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     """An answer begun for the model at the end of a conversation."""
-    return _text_of(list(takewhile(lambda message: isinstance(message, AIMessage), reversed(messages)))[::-1])
+    return list(takewhile(_is_answer, reversed(messages)))[::-1]
+
+
+def _answers(messages: Sequence[BaseMessage]) -> Iterator[str]:
+    """What a model says in a turn, from the last answer back; messages in a row are one answer."""
+    for is_answer, run in groupby(reversed(messages), _is_answer):
+        if is_answer and (text := _text_of(list(run)[::-1])):
+            yield text
+
+
+def _is_answer(message: BaseMessage) -> bool:
+    return isinstance(message, AIMessage)
 
 
 def _others(message: BaseMessage, policy: Policy) -> Iterator[str]:
@@ -148,6 +163,29 @@ def _in_context(earlier: Sequence[str], now: str, policy: Policy) -> Iterator[st
         if len(text) > policy.max_chars:
             return
         yield text
+
+
+def _after_answer(
+    turns: Sequence[Sequence[BaseMessage]], prefilled: int, now: str, policy: Policy
+) -> Iterator[str]:
+    """The last answer with what it answers and what the user says now, since it may be forged to go on from.
+
+    Where that is over the policy's longest text, what it answers is left out, and then what the user says;
+    both are where the policy wants no context.
+
+    Args:
+        turns: The conversation.
+        prefilled: How many messages at its end begin the answer that is wanted, and are a part of `now`.
+        now: What the user says now.
+        policy: Says what the longest text is, and whether turns are read together.
+    """
+    turns = [*turns[:-1], *(turn[: len(turn) - prefilled] for turn in turns[-1:])]
+    for turn in reversed(turns):
+        for answer in _answers(turn):
+            together = _joined(list(dict.fromkeys([_said(turn), answer, now])))
+            wanted = [together, _joined([answer, now])] if policy.context_turns else []
+            yield next((text for text in wanted if len(text) <= policy.max_chars), answer)
+            return
 
 
 def _refuse_media(value: Any, policy: Policy) -> None:

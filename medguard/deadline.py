@@ -1,31 +1,89 @@
-"""A time limit on work that cannot be interrupted."""
+"""A time limit on work, which ends at its next step once nobody waits for it."""
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Final, TypeVar
 
 from medguard.errors import GuardTimeoutError
 
-__all__ = ["Deadline"]
+__all__ = ["Deadline", "is_over", "stopped_in_time"]
 
 T = TypeVar("T")
 
 # Above what the thread pools of asyncio (32) and Starlette (40) bring at once.
 _MAX_RUNNING: Final = 64
+# Longest time that the process waits, at its end, for threads to leave native code: they would abort it.
+_LEAVING_S: Final = 1.0
+
+
+class _Work:
+    """Work under a deadline, which can be told that nobody waits for it any longer."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self._lock = threading.Lock()
+        self._stop: Callable[[], None] | None = None
+
+    def abandon(self) -> None:
+        """Stop the step that is under way; no other begins."""
+        with self._lock:
+            self.is_over = True
+            if self._stop is not None:
+                self._stop()
+
+    @contextmanager
+    def step(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Mark a step that `stop` ends early."""
+        with self._lock:
+            if self.is_over:
+                raise GuardTimeoutError("nobody waits for this check any longer")
+            self._stop = stop
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._stop = None
+
+
+_running: Final[dict[threading.Thread, _Work]] = {}
+"""What the threads of all deadlines do now."""
+
+
+def is_over() -> bool:
+    """Whether the caller's thread works under a deadline that has passed: nobody waits for its result."""
+    work = _running.get(threading.current_thread())
+    return work is not None and work.is_over
+
+
+@contextmanager
+def stopped_in_time(stop: Callable[[], None]) -> Iterator[None]:
+    """Have `stop` called, from another thread, where the deadline of this one passes within the block.
+
+    Raises:
+        GuardTimeoutError: It has passed already.
+    """
+    work = _running.get(threading.current_thread())
+    if work is None:
+        yield
+        return
+    with work.step(stop):
+        yield
 
 
 class Deadline:
     """Runs work in threads of its own and stops waiting when its time is over.
 
-    A running inference cannot be interrupted: its thread goes on to the end and the result is dropped. At
-    most `max_running` threads are alive at once, so that a classifier that hangs cannot gather more; while
-    they all hang, new work waits for one of them and fails in its turn. They do not keep the process from
-    ending.
+    Work that says how it can be stopped (`stopped_in_time`) is; other work goes on to its end. Either way the
+    result is dropped. At most `max_running` threads are alive at once, so that a classifier that hangs cannot
+    gather more; while they all hang, new work waits for one of them and fails in its turn. They do not keep
+    the process from ending.
     """
 
     def __init__(self, limit_s: float, *, max_running: int = _MAX_RUNNING) -> None:
@@ -38,29 +96,37 @@ class Deadline:
         self._limit_s = limit_s
         self._slots = threading.BoundedSemaphore(max_running)
 
-    def run(self, work: Callable[[], T]) -> T:
+    def run(self, work: Callable[[], T], *, parts: int = 1) -> T:
         """Return what `work` returns, or raise what it raises.
 
         `work` sees the caller's context variables.
 
+        Args:
+            work: What to do.
+            parts: How many texts it is about; each has the limit's time.
+
         Raises:
             GuardTimeoutError: It took longer than the limit, the wait for a free thread included.
         """
-        ends = time.monotonic() + self._limit_s
-        if not self._slots.acquire(timeout=self._limit_s):
+        limit_s = self._limit_s * parts
+        limit = f"the policy's timeout_s of {self._limit_s:g} seconds"
+        limit += f" for each of {parts} texts" if parts > 1 else ""
+        ends = time.monotonic() + limit_s
+        if not self._slots.acquire(timeout=limit_s):
             raise GuardTimeoutError(
-                f"the guard did not begin within the policy's timeout_s of {self._limit_s:g} seconds: "
-                "too many earlier checks are still running"
+                f"the guard did not begin within {limit}: too many earlier checks are still running"
             )
         done: Future[T] = Future()
-        context = copy_context()
+        running, context = _Work(), copy_context()
 
         def target() -> None:
+            _running[threading.current_thread()] = running
             try:
                 done.set_result(context.run(work))
             except BaseException as error:  # noqa: BLE001 - the caller's, whatever it is
                 done.set_exception(error)
             finally:
+                del _running[threading.current_thread()]
                 self._slots.release()
 
         try:
@@ -68,9 +134,22 @@ class Deadline:
         except BaseException:
             self._slots.release()
             raise
-        # Not `done.result(timeout)`: its TimeoutError could not be told from one that `work` raised.
-        if not wait([done], timeout=max(0.0, ends - time.monotonic())).done:
-            raise GuardTimeoutError(
-                f"the guard took longer than the policy's timeout_s of {self._limit_s:g} seconds"
-            )
+        is_done = False
+        try:
+            # Not `done.result(timeout)`: its TimeoutError could not be told from one that `work` raised.
+            is_done = bool(wait([done], timeout=max(0.0, ends - time.monotonic())).done)
+        finally:
+            if not is_done:
+                running.abandon()
+        if not is_done:
+            raise GuardTimeoutError(f"the guard took longer than {limit}")
         return done.result()
+
+
+@atexit.register
+def _leave() -> None:
+    """Stop what still runs, and give it a moment to leave native code."""
+    ends = time.monotonic() + _LEAVING_S
+    for thread, work in list(_running.items()):
+        work.abandon()
+        thread.join(max(0.0, ends - time.monotonic()))

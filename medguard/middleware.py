@@ -56,8 +56,8 @@ class GuardedState(AgentState[Any]):
 class MedGuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
     """Checks what users ask of an agent, what its model answers, and what its tools return.
 
-    - User input is checked before the model is called; a blocked one ends the run with the refusal. Turns
-      refused earlier in a conversation are kept from the model.
+    - User input, and what other middleware adds to it, is checked before the model is called; a blocked one
+      ends the run with the refusal. Turns refused earlier in a conversation are kept from the model.
     - The model's answer, tool calls included, is checked before anything else reads it; a refusal takes the
       place of a blocked one, and no tool runs.
     - What a tool returns is checked before the model reads it (indirect injection); a message that says so
@@ -126,12 +126,14 @@ class MedGuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
-        """Call the model, out of sight of streams, and check its answer.
+        """Check what is new to the guard, call the model out of sight of streams, and check its answer.
 
         Raises:
             MedGuardError: Something could not be judged and the policy says ``on_error: raise``.
         """
         shown = self._without_refused(request)
+        if (refusal := self._refused_request(shown)) is not None:
+            return refusal
         with self._unstreamed():
             response = handler(shown)
         return self._checked_answer(shown, response)
@@ -143,6 +145,8 @@ class MedGuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
     ) -> ModelResponse[Any]:
         """Do as `wrap_model_call` without blocking the event loop."""
         shown = self._without_refused(request)
+        if (refusal := await asyncio.to_thread(self._refused_request, shown)) is not None:
+            return refusal
         with self._unstreamed():
             response = await handler(shown)
         return await asyncio.to_thread(self._checked_answer, shown, response)
@@ -179,29 +183,46 @@ class MedGuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
 
     def _checked_input(self, state: GuardedState) -> dict[str, Any] | None:
         """Judge what this conversation holds and the guard has not yet passed."""
-        if Stage.PROMPT not in self.policy.stages:
-            return None
-        passed = set(state.get("medguard_passed") or ())
-        readings = self._readings(state["messages"])
-        # The guard's own words need no judge, and the classifier may well mind them.
-        marks = {self._digest(text): text for text in readings if text != WITHHELD}
-        fresh = {mark: text for mark, text in marks.items() if mark not in passed}
-        if not fresh:
-            return None
-        verdicts = self.checker.judge(Stage.PROMPT, list(fresh.values()))
-        decisive = worst(verdicts)
-        if not decisive.allowed:
+        decisive, passed = self._judged_input(state["messages"], state)
+        if decisive is not None and not decisive.allowed:
             cleared = {"structured_response": None} if state.get("structured_response") is not None else {}
             return {"messages": [self._refusal(decisive)], "jump_to": "end", **cleared}
+        return None if decisive is None else {"medguard_passed": passed}
+
+    def _refused_request(self, request: ModelRequest[Any]) -> ModelResponse[Any] | None:
+        """Judge what other middleware made of the conversation; return the refusal where that is blocked."""
+        system = [] if request.system_message is None else [request.system_message]
+        decisive, _ = self._judged_input([*system, *request.messages], request.state)
+        if decisive is None or decisive.allowed:
+            return None
+        return ModelResponse(result=[self._refusal(decisive)])
+
+    def _judged_input(
+        self, messages: Sequence[Any], state: Mapping[str, Any]
+    ) -> tuple[Verdict | None, list[str]]:
+        """Judge what `messages` hold beyond what the state says was passed.
+
+        Returns:
+            The verdict that decides, None where there is nothing new, and digests of all that has passed.
+        """
+        if Stage.PROMPT not in self.policy.stages:
+            return None, []
+        passed = set(state.get("medguard_passed") or ())
+        # The guard's own words need no judge, and the classifier may well mind them.
+        marks = {self._digest(text): text for text in _readings(messages, self.policy) if text != WITHHELD}
+        fresh = {mark: text for mark, text in marks.items() if mark not in passed}
+        if not fresh:
+            return None, list(marks)
+        verdicts = self.checker.judge(Stage.PROMPT, list(fresh.values()))
         unjudged = {mark for mark, item in zip(fresh, verdicts, strict=True) if item.failed}
-        return {"medguard_passed": [mark for mark in marks if mark not in unjudged]}
+        return worst(verdicts), [mark for mark in marks if mark not in unjudged]
 
     def _checked_answer(self, request: ModelRequest[Any], response: ModelResponse[Any]) -> ModelResponse[Any]:
         """Judge all that the model gave; a refusal in its place has neither tool calls nor structure."""
         text = _text_or_error(response.result)
         if Stage.RESPONSE not in self.policy.stages or not (isinstance(text, Exception) or text.strip()):
             return response
-        asked = self._readings(request.messages)[0]
+        asked = _readings(request.messages, self.policy)[0]
         (verdict,) = self.checker.judge(Stage.RESPONSE, [asked], [text])
         if not verdict.allowed:
             return ModelResponse(result=[self._refusal(verdict)])
@@ -211,19 +232,17 @@ class MedGuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
     def _checked_result(
         self, request: ToolCallRequest, result: ToolMessage | Command[Any]
     ) -> ToolMessage | Command[Any]:
-        """Judge each message that a tool adds to the conversation."""
+        """Judge each message that a tool adds to the conversation, whoever it says has written it."""
         if Stage.PROMPT not in self.policy.stages or not self.policy.check_tool_results:
             return result
-        added = [result] if isinstance(result, BaseMessage) else _added(result, request.state)
-        texts = [text for message in added for text in self._readings([message]) if text]
+        # A system prompt that a tool adds is not the deployer's.
+        policy = self.policy.model_copy(update={"check_system": True})
+        added = _added(result, request.state)
+        texts = [text for message in added for text in _readings([message], policy) if text]
         if not texts:
             return result
         verdict = worst(self.checker.judge(Stage.PROMPT, texts))
         return result if verdict.allowed else _withheld(request, verdict)
-
-    def _readings(self, messages: Sequence[Any]) -> Sequence[str | Exception]:
-        """What of a conversation is judged, or the error that says why it cannot be read."""
-        return read_or_error(lambda: prompt_readings(list(messages), self.policy))
 
     def _digest(self, text: str | Exception) -> str:
         """Stands for a text, or an error but not a text of its words, under this policy and classifier."""
@@ -249,6 +268,11 @@ class MedGuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
             yield
 
 
+def _readings(messages: Sequence[Any], policy: Policy) -> Sequence[str | Exception]:
+    """What of a conversation is judged, or the error that says why it cannot be read."""
+    return read_or_error(lambda: prompt_readings(list(messages), policy))
+
+
 def _text_or_error(messages: Sequence[BaseMessage]) -> str | Exception:
     try:
         return answer_text(list(messages))
@@ -263,17 +287,23 @@ def _may_withhold_answers(policy: Policy) -> bool:
     return policy.on_error is not OnError.ALLOW or not actions.isdisjoint({Action.BLOCK, Action.REDACT})
 
 
-def _added(command: Command[Any], state: Any) -> list[Any]:
-    """Messages that a tool's command adds to those of the state, in whatever form it gives them."""
+def _added(result: Any, state: Any) -> list[Any]:
+    """Messages that what a tool returned adds to those of the state, in whatever form it gives them."""
+    results = result if isinstance(result, list) else [result]
+    added = [item for part in results for item in (_updates(part) if isinstance(part, Command) else [part])]
+    present = state.get("messages", []) if isinstance(state, Mapping) else []
+    return [item for item in added if item not in present]
+
+
+def _updates(command: Command[Any]) -> list[Any]:
+    """Messages in a command's update."""
     update = command.update
     fields = update.items() if isinstance(update, Mapping) else update or ()
     try:
         found = [value for key, value in fields if key == "messages"]
     except (TypeError, ValueError):
         found = [update]
-    added = [item for value in found for item in (value if isinstance(value, list) else [value])]
-    present = state.get("messages", []) if isinstance(state, Mapping) else []
-    return [item for item in added if item not in present]
+    return [item for value in found for item in (value if isinstance(value, list) else [value])]
 
 
 def _withheld(request: ToolCallRequest, verdict: Verdict) -> ToolMessage:

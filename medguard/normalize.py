@@ -1,4 +1,4 @@
-"""Undo cheap disguises before scoring: invisible characters, look-alikes, leet, spacing, base64. Pure.
+"""Undo cheap disguises before scoring: invisible characters, look-alikes, leet, spacing, emoji, base64. Pure.
 
 The classifier scores the raw and the normalised text and the worse one decides, so a normalisation that
 garbles a legitimate text can cost a false positive but never hide harm. One exception: text spelled out
@@ -8,7 +8,6 @@ letter by letter holds no word to judge, and is left out where joining its lette
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import unicodedata
 from collections.abc import Callable
@@ -22,6 +21,7 @@ __all__ = [
     "forms",
     "join_spaced_letters",
     "normalize",
+    "part_symbols",
     "undo_leet",
 ]
 
@@ -35,11 +35,34 @@ _LEET: Final = str.maketrans("013457@$!", "oieastasi")
 _LEET_DIGITS: Final = str.maketrans("013457@$", "oieastas")
 _LEET_WORD: Final = re.compile(r"(?<![\w@$!])(?=[\w@$!]*[^\W\d_])(?=[\w@$!]*[013457@$!])[\w@$!]{3,}")
 _SPACED_RUN: Final = re.compile(r"(?<!\w)(?:[^\W_](?P<gap>[ .\-_*])(?:[^\W_](?P=gap)){1,}[^\W_])(?!\w)")
+# Signs that the tokenizer reads as an ending: a word that bears one stays known.
+_SIGNS: Final = r"\xa2-\xa6\xa8\xa9\xac\xae-\xb1\xb4\xb8\xd7\xf7"
+# What either ends a word for the tokenizer or can be a part of one that it knows: ASCII, punctuation, and the
+# usual letters of Latin, Greek and Cyrillic.
+_FAMILIAR: Final = (
+    r"\s\x00-\x7f\xa1\xa7\xab\xb6\xb7\xbb\xbf\u2010-\u2051\u2053-\u205e"
+    r"\xc0-\xd6\xd8-\xf6\xf8-\u0137\u0139-\u0165\u0168-\u017f\u01a0\u01a1\u01af\u01b0\u01cd-\u01dc\u0200-\u021b"
+    r"\u1e00-\u1e9b\u1e9e\u1ea0-\u1ef9\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u03ce\u0400-\u040e\u0410-\u045e"
+)
+_SYMBOLS: Final = re.compile(f"[^{_FAMILIAR}]+")
+# One or two letters are more often a unit or a formula (38°C, 5mg÷2) than a word.
+_GLUED: Final = re.compile(f"[A-Za-z]{{3}}[^{_FAMILIAR}{_SIGNS}]|[^{_FAMILIAR}][A-Za-z]{{3}}")
 # Between wide gaps, where spaced-out text ends its words: single characters throughout.
 _SPACED_WORD: Final = re.compile(
     r"(?<=[ \t]{2})\S(?: \S)+(?=[ \t]{2}|$)|^\S(?: \S)+(?=[ \t]{2})", re.MULTILINE
 )
-_BASE64_RUN: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
+_SHORTEST_RUN: Final = 16
+_BASE64_RUN: Final = re.compile(rf"[A-Za-z0-9+/_-]{{{_SHORTEST_RUN},}}")
+_BASE64_ALPHABET: Final = str.maketrans("-_", "+/")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+_BROKEN: Final = "\ufffd"
+# Words with at most one other character between them.
+_STRETCH: Final = re.compile(rf"(?:[\w .,?!'\n]{{2,}}[^{_BROKEN}]?)+")
+# Chance makes one so long in fewer than one of a hundred runs of 32,000 random characters.
+_SHORTEST_STRETCH: Final = 20
+_READABLE_SHARE: Final = 0.85
+# Encodings within encodings come to less than three times the text, unless groupings are made to overlap.
+_MOST_DECODED: Final = 4
 _FEWEST_LEET_WORDS: Final = 3
 # White space as the tokenizer knows it: other control characters it leaves out, which joins what they part.
 _TWO_TOGETHER: Final = re.compile(r"[^ \t\n\r]{2}")
@@ -60,11 +83,12 @@ def strip_invisible(text: str) -> str:
     """Remove what a reader does not see or reads past: control and format characters, loose marks."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(
+    unseen = [
         char
-        for char in text
-        if char.isspace() or not (char in _UNSEEN or unicodedata.category(char) in _UNSEEN_CATEGORIES)
-    )
+        for char in set(text)
+        if not char.isspace() and (char in _UNSEEN or unicodedata.category(char) in _UNSEEN_CATEGORIES)
+    ]
+    return text.translate(dict.fromkeys(map(ord, unseen)))
 
 
 def fold_homoglyphs(text: str) -> str:
@@ -129,28 +153,67 @@ def undo_leet(text: str, is_word: Callable[[str], bool]) -> str:
     return plain
 
 
+def part_symbols(text: str) -> str:
+    """Put spaces around emoji, other symbols and rare letters, where one of them touches a word.
+
+    A word that touches a character the vocabulary lacks is one unknown token, and nothing of it is read.
+    """
+    if text.isascii() or not _GLUED.search(text):
+        return text
+    return _SYMBOLS.sub(r" \g<0> ", text)
+
+
 def decode_base64_runs(text: str) -> list[str]:
-    """Decode runs that look like base64 and turn out to be readable text."""
+    """Decode runs that look like base64 and turn out to be readable text, invisible characters left out.
+
+    What touches an encoding, or a cut through it, moves the groups of four characters that are decoded
+    together. So each run is read in all four groupings; where none of them is readable text as a whole, the
+    long readable stretches are taken.
+    """
     payloads: list[str] = []
     for match in _BASE64_RUN.finditer(text):
-        run = match.group().rstrip("=")
-        try:
-            raw = base64.b64decode(
-                run + "=" * (-len(run) % 4), altchars=b"-_" if set(run) & set("-_") else None
-            )
-            decoded = raw.decode("utf-8")
-        except (binascii.Error, ValueError):
-            continue
-        readable = sum(char.isalnum() or char in " .,?!'\n" for char in decoded)
-        if readable >= 0.85 * len(decoded):
-            payloads.append(decoded)
+        run = match.group().translate(_BASE64_ALPHABET)
+        groupings = [_bytes_of(run[shift:]) for shift in range(4) if len(run) - shift >= _SHORTEST_RUN]
+        whole = next((payload for raw in groupings if (payload := _readable_whole(raw))), None)
+        payloads += [whole] if whole else [part for raw in groupings for part in _readable_parts(raw)]
     return payloads
+
+
+def _bytes_of(run: str) -> bytes:
+    """Decode base64 without its padding; a last character that stands for no byte is left out."""
+    complete = run[:-1] if len(run) % 4 == 1 else run
+    return base64.b64decode(complete + "=" * (-len(complete) % 4))
+
+
+def _readable_whole(raw: bytes) -> str | None:
+    """Return the text of `raw` if all of it is UTF-8, and nearly all letters, digits and punctuation."""
+    try:
+        seen = _seen(raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        return None
+    readable = sum(char.isalnum() or char in " .,?!'\n" for char in seen)
+    return seen if readable >= _READABLE_SHARE * len(seen) else None
+
+
+def _readable_parts(raw: bytes) -> list[str]:
+    """List the stretches of `raw` that read like text for longer than chance makes them."""
+    stretches: list[str] = _STRETCH.findall(_seen(raw.decode("utf-8", errors="replace")))
+    return [stretch for stretch in stretches if len(stretch) >= _SHORTEST_STRETCH]
+
+
+def _seen(decoded: str) -> str:
+    """Leave out what is invisible, and mark control characters, which text has none of, as broken."""
+    return strip_invisible(_CONTROL.sub(_BROKEN, decoded))
 
 
 def normalize(text: str, is_word: Callable[[str], bool]) -> str:
     """Apply every reversal in turn and return the plain reading of `text`."""
-    plain = fold_homoglyphs(unicodedata.normalize("NFKC", strip_invisible(text)))
-    return undo_leet(join_spaced_letters(plain), is_word)
+    return part_symbols(undo_leet(_undisguised(text), is_word))
+
+
+def _undisguised(text: str) -> str:
+    """Undo what hides letters but leaves them letters, so that encodings stay whole."""
+    return join_spaced_letters(fold_homoglyphs(unicodedata.normalize("NFKC", strip_invisible(text))))
 
 
 class Form(StrEnum):
@@ -169,22 +232,34 @@ def forms(text: str, is_word: Callable[[str], bool]) -> list[tuple[Form, str]]:
 
     Text spelled out letter by letter tells a classifier of words nothing: where joining the letters gives
     words, it is scored joined, not as it is.
-    All payloads of one text make one form, so that their number costs nothing. A payload may itself be
-    encoded; each layer is at most three quarters as long as the one around it, so this ends.
+    All payloads of one text make one form, and their plain readings another if they differ, so that their
+    number costs nothing. A payload may itself be encoded.
     """
-    plain = normalize(text, is_word)
-    found = [(Form.RAW, text)]
-    if _is_spelled_out(text) and _consists_of_words(joined := join_spaced_letters(text), is_word):
-        found = [(Form.NORMALISED, joined)]
-    if not _same_reading(plain, found[0][1]):
+    first, plain = _readings(text, is_word)
+    found = [(Form.RAW if first == text else Form.NORMALISED, first)]
+    if not _same_reading(plain, first):
         found.append((Form.NORMALISED, plain))
-    # The plain reading may spell digits out, which breaks an encoding; the raw one may disguise its letters.
-    readings = dict.fromkeys((plain, strip_invisible(text)))
-    layer = list(dict.fromkeys(payload for reading in readings for payload in decode_base64_runs(reading)))
-    while layer:
-        found.append((Form.DECODED, "\n".join(layer)))
-        layer = [inner for payload in layer for inner in decode_base64_runs(payload)]
+    layer, decoded = _payloads([text]), 0
+    while layer and decoded <= _MOST_DECODED * len(text):
+        decoded += sum(map(len, layer))
+        first, plain = map("\n".join, zip(*(_readings(payload, is_word) for payload in layer), strict=True))
+        found.append((Form.DECODED, first))
+        if not _same_reading(plain, first):
+            found.append((Form.DECODED, plain))
+        layer = _payloads(layer)
     return found
+
+
+def _readings(text: str, is_word: Callable[[str], bool]) -> tuple[str, str]:
+    """Return `text` as it is, or joined where it is spelled out, and its plain reading."""
+    if _is_spelled_out(text) and _consists_of_words(joined := join_spaced_letters(text), is_word):
+        return joined, normalize(text, is_word)
+    return text, normalize(text, is_word)
+
+
+def _payloads(texts: list[str]) -> list[str]:
+    """List what is encoded in `texts`, each payload once; the letters of an encoding may be disguised."""
+    return list(dict.fromkeys(found for text in texts for found in decode_base64_runs(_undisguised(text))))
 
 
 def _is_spelled_out(text: str) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medguard.errors import BundleError, ProviderError
+from medguard.deadline import stopped_in_time
+from medguard.errors import BundleError, GuardTimeoutError, ProviderError
 
 __all__ = ["Device", "Session", "candidate_devices", "open_session"]
 
@@ -31,7 +32,7 @@ class Session:
         self._inputs = [item.name for item in session.get_inputs()]
 
     def run(self, feeds: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Run the graph.
+        """Run the graph; it ends early where a deadline passes meanwhile.
 
         Args:
             feeds: int64 arrays of shape (batch, tokens) by input name; names the graph lacks are ignored.
@@ -40,10 +41,16 @@ class Session:
             Logits, float32 of shape (batch, labels).
 
         Raises:
-            ProviderError: The runtime failed, or gave logits that are not finite.
+            ProviderError: The runtime failed or was stopped, or gave logits that are not finite.
+            GuardTimeoutError: The deadline has passed already.
         """
+        options = _onnxruntime().RunOptions()
         try:
-            (logits,) = self._session.run(["logits"], {name: feeds[name] for name in self._inputs})
+            inputs = {name: feeds[name] for name in self._inputs}
+            with stopped_in_time(lambda: setattr(options, "terminate", True)):
+                (logits,) = self._session.run(["logits"], inputs, options)
+        except GuardTimeoutError:
+            raise
         except Exception as error:
             raise ProviderError(f"onnxruntime failed with {type(error).__name__}") from error
         result: NDArray[np.float32] = np.asarray(logits, dtype=np.float32)

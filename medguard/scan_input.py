@@ -253,8 +253,10 @@ def _record(number: int, values: dict[str, Any], labelled: bool) -> Record | Bad
 def _id_error(value: Any) -> str | None:
     if isinstance(value, str):
         return _text_error("id", value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "field 'id' is not a finite number"
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-        return None if value is None or math.isfinite(value) else "field 'id' is not a finite number"
+        return None
     return f"field 'id': expected a string or a number, found {_json_type(value)}"
 
 

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
+from enum import Enum
 from typing import Any, Final
+from urllib.parse import unquote
 from uuid import UUID
 
 from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages
@@ -14,6 +16,7 @@ from langchain_core.prompt_values import PromptValue
 from pydantic import BaseModel
 
 from medguard.errors import InvalidInputError
+from medguard.escapes import without_escapes
 
 __all__ = ["answer_text", "as_messages", "beside_messages", "has_media", "strings_in", "unpacked"]
 
@@ -27,6 +30,8 @@ _MEDIA_KEYS: Final = frozenset(
 )
 _ENCODED_KEYS: Final = frozenset({"data", "base64", "file_data"})
 _PAYLOAD_KEYS: Final = _ENCODED_KEYS | {"url", "image_url", "file_url", "file_id"}
+# A link without a media type holds plain text (RFC 2397).
+_TEXT_LINKS: Final = ("data:text/", "data:,", "data:;charset=")
 _OTHER_TYPES: Final = frozenset(
     {"text", "text-plain", "input_text", "output_text", "refusal", "reasoning", "thinking", "function"}
     | {"tool_use", "tool_call", "tool_call_chunk", "tool_result", "human", "ai", "tool", "system"}
@@ -46,7 +51,8 @@ def strings_in(value: Any) -> Iterator[str]:
     """Yield every string inside `value`, in order. Links and encoded media of content parts are left out.
 
     Keys of mappings are names of fields, unless they hold several words. A file that calls itself text is
-    text.
+    text, without the percent-encoding of data links. JSON in a mapping, such as the arguments of tools, is
+    read where it has escapes.
 
     Raises:
         InvalidInputError: The value holds something in which text could hide unseen (bytes, unknown types).
@@ -78,7 +84,8 @@ def _pieces(value: Any) -> Iterator[str | _Media]:
     elif isinstance(value, BaseMessage):
         yield from _pieces([*_texts([value.name]), value.content, value.additional_kwargs])
         if isinstance(value, AIMessage):
-            yield from _pieces([call["args"] for call in (*value.tool_calls, *value.invalid_tool_calls)])
+            calls = (*value.tool_calls, *value.invalid_tool_calls)
+            yield from _pieces([{"args": call["args"]} for call in calls])
     elif isinstance(value, PromptValue):
         yield from _pieces(value.to_messages())
     elif isinstance(value, Mapping):
@@ -88,6 +95,11 @@ def _pieces(value: Any) -> Iterator[str | _Media]:
     elif isinstance(value, list | tuple | set | frozenset):
         for item in value:
             yield from _pieces(item)
+    elif isinstance(value, Enum):
+        yield from _pieces(value.value)
+    elif isinstance(value, BaseException):
+        # Those of pydantic keep what they say elsewhere.
+        yield from _pieces([*(value.args or [str(value)]), vars(value)])
     else:
         raise InvalidInputError(f"the guard cannot find the text in a {type(value).__name__}")
 
@@ -168,7 +180,7 @@ def _pieces_of_mapping(value: Mapping[Any, Any], is_media: bool = False) -> Iter
         elif isinstance(item, Mapping):
             yield from _pieces_of_mapping(item, is_media)
         elif not (key == "type" and isinstance(item, str) and item in _OTHER_TYPES):
-            yield from _pieces(item)
+            yield from _pieces(_readable(item))
 
 
 def _is_text_file(part: Mapping[Any, Any]) -> bool:
@@ -179,9 +191,20 @@ def _is_text_file(part: Mapping[Any, Any]) -> bool:
 
 def _is_text(item: Any, *, is_text_file: bool) -> bool:
     """Whether a media part's value is text, as it is or encoded, and not a link or anything else encoded."""
-    if isinstance(item, str) and (is_text_file or item[:10].casefold() == "data:text/"):
+    if _is_text_link(item) or (is_text_file and isinstance(item, str)):
         return True
     return not isinstance(item, bytes) and bool(_texts([item]))
+
+
+def _is_text_link(item: Any) -> bool:
+    return isinstance(item, str) and item[:14].casefold().startswith(_TEXT_LINKS)
+
+
+def _readable(item: Any) -> Any:
+    """A value of a mapping with what is encoded in it."""
+    if not isinstance(item, str):
+        return item
+    return unquote(item) if _is_text_link(item) else list(without_escapes(item))
 
 
 def _texts(values: list[Any]) -> list[Any]:

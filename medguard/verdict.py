@@ -159,9 +159,7 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; `from_dict` reverses it."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
-        }
+        return {key: _plain(value) for key, value in asdict(self).items()}
 
     def to_json(self) -> str:
         """Return one line of JSON."""
@@ -188,6 +186,12 @@ class Verdict:
             return cls(**values)
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a verdict: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, StrEnum):
+        return value.value
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _require(condition: bool, rule: str) -> None:

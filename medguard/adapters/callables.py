@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
 from itertools import repeat
 from typing import Any, cast
 
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.utils import gather_with_concurrency
 
 from medguard.adapters.base import Adapter, Outcomes
+from medguard.adapters.chunks import without_note
+from medguard.adapters.declared import declared_answer, returned
 from medguard.adapters.openai_chunks import as_openai, with_openai_text
 from medguard.adapters.sources import pulled, pulled_from_thread, pulled_later
 from medguard.callbacks import running_under
@@ -53,6 +56,7 @@ class CallableAdapter(Adapter):
         self.is_async = inspect.iscoroutinefunction(model) or inspect.iscoroutinefunction(
             getattr(model, "__call__", None)  # noqa: B004
         )
+        self._declared = declared_answer(returned(model))
 
     def call(
         self, inputs: Sequence[Any], configs: Sequence[RunnableConfig], options: dict[str, Any]
@@ -71,12 +75,22 @@ class CallableAdapter(Adapter):
         configs: Sequence[RunnableConfig],
         options: dict[str, Any],
     ) -> Outcomes:
-        """Call the function on all inputs side by side, a sync one in threads."""
-        return list(await asyncio.gather(*map(self._acall_one, inputs, configs, repeat(options))))
+        """Call the function on all inputs side by side, a sync one in threads.
+
+        At most as many at once as the configuration's ``max_concurrency``.
+        """
+        limit = configs[0].get("max_concurrency") if configs else None
+        return await gather_with_concurrency(limit, *map(self._acall_one, inputs, configs, repeat(options)))
 
     def refuse(self, text: str, model_input: Any, answer: Any | None, verdicts: Sequence[Verdict]) -> Any:
-        """Return the refusal as `GuardedStr`, or in a copy of the answer's own type."""
-        return GuardedStr(text, verdicts) if answer is None else refusal_like(answer, text, verdicts)
+        """Return the refusal in the answer's own type.
+
+        Where the prompt was blocked there is no answer yet: then a function annotated to return (or await,
+        or yield) a LangChain message gives an AIMessage, any other and one without annotation a `GuardedStr`.
+        """
+        if answer is not None:
+            return refusal_like(answer, text, verdicts)
+        return refusal_like(AIMessage("") if self._declared is AIMessage else "", text, verdicts)
 
     def attach(self, answer: Any, verdicts: Sequence[Verdict]) -> Any:
         """Turn a str into `GuardedStr`; mark a message; leave other types as they are."""
@@ -87,7 +101,9 @@ class CallableAdapter(Adapter):
         with running_under(config):
             answer = self._model(model_input, **options)
         if isinstance(answer, Iterator):
-            yield from pulled(answer, config)
+            with closing(cast("Generator[Any]", pulled(answer, config))) as source:
+                for chunk in source:
+                    yield without_note(chunk)
         else:
             yield Whole(or_raise(_awaited_by_none(answer)))
 
@@ -111,7 +127,7 @@ class CallableAdapter(Adapter):
             return
         async with aclosing(cast("AsyncGenerator[Any]", chunks)) as source:
             async for chunk in source:
-                yield chunk
+                yield without_note(chunk)
 
     def _call_one(self, item: Any, config: RunnableConfig, options: dict[str, Any]) -> Any | Exception:
         try:

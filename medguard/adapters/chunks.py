@@ -24,6 +24,7 @@ __all__ = [
     "read_chunk",
     "redacted",
     "with_text",
+    "without_note",
 ]
 
 _CALLS: Final = ("tool_calls", "function_call")
@@ -118,6 +119,14 @@ def closing_chunk(chunk: Any, verdicts: Sequence[Verdict]) -> Any | None:
         return None
     note = {"medguard": verdict_note(verdicts)}
     return AIMessageChunk(content="", id=chunk.id, response_metadata=note, chunk_position="last")
+
+
+def without_note(chunk: Any) -> Any:
+    """Return a message chunk without verdicts of a guard inside this one, which do not add to its own."""
+    if not isinstance(chunk, AIMessageChunk) or "medguard" not in chunk.response_metadata:
+        return chunk
+    rest = {key: item for key, item in chunk.response_metadata.items() if key != "medguard"}
+    return chunk.model_copy(update={"response_metadata": rest})
 
 
 def _read_message(chunk: AIMessageChunk) -> ChunkText:

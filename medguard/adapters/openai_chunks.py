@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import BaseModel
 
+from medguard.escapes import without_escapes
 from medguard.text import strings_in, unpacked
 
-__all__ = ["as_openai", "openai_text", "openai_texts", "said_of", "with_openai_text"]
+__all__ = ["SAID", "as_openai", "openai_text", "openai_texts", "said_of", "with_openai_text"]
 
-_SAID: Final = ("reasoning", "reasoning_content", "refusal", "content")
+SAID: Final = ("reasoning", "reasoning_content", "refusal", "content")
+"""Fields of a delta whose text flows on from chunk to chunk."""
+
 _NAMES: Final = frozenset({"id", "object", "created", "model", "system_fingerprint", "service_tier", "usage"})
 _CHOICE: Final = frozenset({"index", "delta", "finish_reason", "logprobs"})
 
@@ -41,9 +43,9 @@ def openai_text(data: Mapping[str, Any]) -> str | None:
     delta = choice["delta"]
     if others or choice.get("index") or any(choice[key] for key in choice if key not in _CHOICE):
         return None
-    if any(delta[key] for key in delta if key not in (*_SAID, "role")):
+    if any(delta[key] for key in delta if key not in (*SAID, "role")):
         return None
-    said = [delta[key] for key in _SAID if delta.get(key)]
+    said = [delta[key] for key in SAID if delta.get(key)]
     if not all(isinstance(text, str) for text in said) or (choice.get("logprobs") and not said):
         return None
     return "".join(said)
@@ -74,7 +76,7 @@ def with_openai_text(chunk: Mapping[str, Any], text: str, finish_reason: str | N
 def openai_texts(chunks: Sequence[Mapping[str, Any]]) -> list[str]:
     """Put together what many chunks say, place by place: each choice, each tool call, each field.
 
-    JSON, such as arguments of tools, is read as well as shown, since its escapes may hide words.
+    JSON with escapes, as arguments of tools may be, is read: see `medguard.escapes`.
     """
     places: dict[tuple[Any, ...], list[str]] = {}
     texts: list[str] = []
@@ -85,8 +87,7 @@ def openai_texts(chunks: Sequence[Mapping[str, Any]]) -> list[str]:
             for place, text in _leaves(said, (choice.get("index"),)):
                 places.setdefault(place, []).append(text)
     for parts in places.values():
-        texts.append("".join(parts))
-        texts += _decoded(texts[-1])
+        texts += without_escapes("".join(parts))
     return texts
 
 
@@ -96,15 +97,7 @@ def _leaves(value: Any, place: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...
             yield from _leaves(item, (*place, key))
     elif isinstance(value, list):
         for number, item in enumerate(value):
-            index = item.get("index", number) if isinstance(item, Mapping) else number
-            yield from _leaves(item, (*place, index))
+            index = item.get("index") if isinstance(item, Mapping) else None
+            yield from _leaves(item, (*place, index if isinstance(index, int | float | str) else number))
     elif isinstance(value, str) and value:
         yield place, value
-
-
-def _decoded(text: str) -> Iterator[str]:
-    if text.lstrip()[:1] in ("{", "["):
-        try:
-            yield from strings_in(json.loads(text))
-        except (ValueError, RecursionError):
-            return

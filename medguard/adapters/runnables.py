@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
 from contextlib import aclosing, closing
-from types import UnionType
-from typing import Annotated, Any, Union, cast, get_args, get_origin
+from typing import Any, cast
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from medguard.adapters.base import Adapter, Outcomes
 from medguard.adapters.callables import GuardedStr, attach_verdicts, refusal_like
+from medguard.adapters.chunks import without_note
+from medguard.adapters.declared import declared_answer
 from medguard.errors import BlockedError, ModelError
 from medguard.steps import Whole
 from medguard.verdict import Verdict
@@ -81,26 +82,11 @@ class RunnableAdapter(Adapter):
     def _declared_output(self) -> type | None:
         """AIMessage, str, or None where the runnable says nothing of use."""
         try:
-            declared: Any = self._model.OutputType
+            return declared_answer(self._model.OutputType)
         except TypeError:
             return None
-        classes = list(_members(declared))
-        if any(issubclass(member, BaseMessage) for member in classes):
-            return AIMessage
-        return str if str in classes else None
 
 
 def _as_whole(chunk: Any) -> Any:
     is_whole = isinstance(chunk, AIMessage) and not isinstance(chunk, AIMessageChunk)
-    return Whole(chunk) if is_whole else chunk
-
-
-def _members(declared: Any) -> Iterator[type]:
-    """Yield the classes in a type; chat models declare a union of annotated unions of messages."""
-    if get_origin(declared) is Annotated:
-        yield from _members(get_args(declared)[0])
-    elif get_origin(declared) in (Union, UnionType):
-        for member in get_args(declared):
-            yield from _members(member)
-    elif isinstance(declared, type):
-        yield declared
+    return Whole(chunk) if is_whole else without_note(chunk)

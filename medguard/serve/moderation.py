@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from medguard.batching import BatchingScorer
-from medguard.checker import Checker
+from medguard.checker import Checker, readable_context
 from medguard.classifier import Classifier
 from medguard.errors import MedGuardError
 from medguard.principles import category_names
@@ -87,7 +87,8 @@ def _window(checker: Checker, asked: CheckRequest, verdicts: list[Verdict]) -> d
     if not tripped or not isinstance(classifier, Classifier):
         return None
     stage = tripped[-1].stage
-    window = classifier.deciding_window(asked.prompt, asked.response if stage is Stage.RESPONSE else None)
+    prompt = readable_context(asked.prompt, checker.policy.max_chars)
+    window = classifier.deciding_window(prompt, asked.response if stage is Stage.RESPONSE else None)
     return {
         "stage": stage.value,
         "form": window.form.value,

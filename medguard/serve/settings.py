@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
+import httpx
+
 __all__ = ["Settings"]
 
 _MIB: Final = 1024 * 1024
@@ -39,14 +41,16 @@ class Settings:
     """How often the policy file is looked at, in seconds."""
 
     def __post_init__(self) -> None:
-        """Check and complete the upstream's URL.
+        """Check the settings and complete the upstream's URL.
 
         Raises:
-            ValueError: The URL is none, holds a password, or a limit is not positive.
+            ValueError: The URL is none or holds a password, a key cannot be sent, or a limit is not positive.
         """
+        if not _is_url(self.upstream):
+            raise ValueError(
+                "the upstream is a URL such as http://localhost:8000/v1, whose port, if any, is at most 65535"
+            )
         parts = urlsplit(self.upstream)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("the upstream is a URL such as http://localhost:8000/v1")
         if parts.username is not None or parts.password is not None:
             raise ValueError("the upstream's URL holds a user or password: give a key instead")
         if parts.query or parts.fragment:
@@ -57,9 +61,32 @@ class Settings:
             self._require_positive(name)
         for name in ("write_timeout_s", "check_threads", "reload_s"):
             self._require_positive(name)
-        if self.token is not None and not self.token.strip():
-            raise ValueError("the gateway's token is empty: leave it out, or set one")
+        _require_sendable("token", self.token)
+        _require_sendable("upstream_key", self.upstream_key)
 
     def _require_positive(self, name: str) -> None:
         if not getattr(self, name) > 0:
             raise ValueError(f"{name} is above 0, found {getattr(self, name)}")
+
+
+def _is_url(given: str) -> bool:
+    """Whether the HTTP client can be given this address, whatever answers there."""
+    try:
+        parts = urlsplit(given)
+        host, port = httpx.URL(given).host, parts.port
+    except (ValueError, httpx.InvalidURL):
+        return False
+    return parts.scheme in ("http", "https") and bool(host) and port != 0
+
+
+def _require_sendable(name: str, key: str | None) -> None:
+    """Refuse a key that a header cannot carry, without showing it."""
+    if key is None:
+        return
+    if not key.strip():
+        raise ValueError(f"{name} is empty: leave it out, or set one")
+    if not (key.isascii() and key.isprintable()) or key != key.strip():
+        raise ValueError(
+            f"{name} has white space around it or characters that are not printable ASCII, which no header "
+            "carries: set it again without them"
+        )

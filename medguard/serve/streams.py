@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
-from medguard.adapters.openai_chunks import openai_texts
+from medguard.adapters.openai_chunks import SAID, openai_texts
 from medguard.decision import skipped, worst
 from medguard.holdback import HoldBack, Piece, StreamWindow
 from medguard.policy import OnMedia, Policy
@@ -19,7 +19,9 @@ from medguard.verdict import Stage, Verdict
 
 __all__ = ["StreamGuard", "Task", "guarded"]
 
-_TEXT_PATHS: tuple[Path, ...] = (("delta", "content"), ("text",))
+# Where the text of a choice flows on from event to event, and which of it is the answer itself.
+_ANSWER: Final[tuple[Path, ...]] = (("delta", "content"), ("text",))
+_FLOWING: Final[tuple[Path, ...]] = (*(("delta", key) for key in SAID), ("text",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class _Part:
     """Where the event keeps `text`, if it can be divided there."""
     finish: str | None
     """Why the choice ends here, if it does."""
+    said: Mapping[Path, str] = field(default_factory=dict)
+    """The texts that `text` is made of, by their places in the choice."""
     waits: bool = False
     """Whether the event says what can be read only with the events after it, such as a tool call."""
     gathered: tuple[dict[str, Any], ...] = ()
@@ -51,13 +55,43 @@ class _Choice:
     verdict: Verdict | None = None
     """The worst so far."""
     finish: str | None = None
+    said: dict[Path, str] = field(default_factory=dict)
+    """The end of what each place has said."""
+    voice: tuple[Path, ...] = ()
+    """The places that say what is said now: several where each of them says the same."""
     has_begun: bool = False
     has_shown: bool = False
-    """Whether any of its text has left."""
+    """Whether any of its answer has left."""
     is_ended: bool = False
     """Whether all of its text has come."""
     is_closed: bool = False
     """Whether all has been sent that will be."""
+
+    def flows_on(self, said: Mapping[Path, str], kept_chars: int) -> bool:
+        """Take note of what an event says, if all that each place says still lies together in the stream.
+
+        It does not where a place goes on after another one spoke: a word could hide behind what came between.
+        """
+        voice = self.voice
+        for text in dict.fromkeys(said.values()):
+            next_voice = tuple(place for place in said if said[place] == text)
+            if next_voice != voice and any(place in self.said for place in next_voice):
+                return False
+            voice = next_voice
+        self.voice = voice
+        for place, text in said.items():
+            self.said[place] = (self.said.get(place, "") + text)[-kept_chars:]
+        return True
+
+    def gathered_text(self) -> str:
+        """All text of the gathered events, each place's after the end of what the same place said before."""
+        going_on = {place for event in self.gathered for place, _ in texts_in(event["choices"][0])}
+        before: dict[str, Any] = {"index": self.last["choices"][0]["index"], "delta": {}}
+        for place, text in self.said.items():
+            if place in going_on:
+                holder = before["delta"] if place[0] == "delta" else before
+                holder[str(place[-1])] = text
+        return GAP.join(openai_texts([{"choices": [before]}, *self.gathered]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +160,7 @@ class StreamGuard:
             choice.has_begun, choice.last = True, part.event
             choice.finish = part.finish or choice.finish
             if self._checks:
-                if choice.gathered or part.waits:
+                if self._waits(choice, part):
                     choice.gathered.append(part.event)
                 else:
                     windows = choice.hold.feed(part, part.text, is_divisible=part.path is not None)
@@ -158,7 +192,8 @@ class StreamGuard:
                 continue
             choice.verdict = verdict if choice.verdict is None else worst([choice.verdict, verdict])
             for piece in choice.hold.settle(task.window, verdict):
-                choice.has_shown = choice.has_shown or bool(piece.text)
+                is_answer = any(place in _ANSWER for place in piece.chunk.said)
+                choice.has_shown = choice.has_shown or (is_answer and bool(piece.text))
                 sent[task.choice] += self._events(task.choice, piece)
             if choice.hold.blocked:
                 sent[task.choice] += self._refusal(task.choice, verdict)
@@ -166,6 +201,12 @@ class StreamGuard:
             if choice.is_ended and not choice.is_closed and not choice.hold.blocked:
                 sent[index] = self._closed(index, sent[index])
         return [*ready, *(event for events in sent for event in events)]
+
+    def _waits(self, choice: _Choice, part: _Part) -> bool:
+        """Whether what an event says of a choice is judged only at the end of the choice."""
+        if choice.gathered or part.waits:
+            return True
+        return not choice.flows_on(part.said, self._policy.stream_window_chars)
 
     def _task(self, index: int, window: StreamWindow) -> Task:
         return Task(index, self._asked.texts[self._call.prompt_of(index)], window)
@@ -175,7 +216,7 @@ class StreamGuard:
         choice.is_ended = True
         windows: list[StreamWindow] = []
         if choice.gathered:
-            text = GAP.join(openai_texts(choice.gathered))
+            text = choice.gathered_text()
             part = _Part(choice.last, text, None, None, gathered=tuple(choice.gathered))
             windows = choice.hold.feed(part, text, is_divisible=False)
         return [self._task(index, window) for window in (*windows, *choice.hold.finish())]
@@ -204,7 +245,7 @@ class StreamGuard:
         """Put the note on the event with which a choice ends, or on one of its own."""
         choice = self._choices[index]
         choice.is_closed = True
-        if not events or events[-1]["choices"][0].get("finish_reason") is None:
+        if not events or not events[-1]["choices"][0].get("finish_reason"):
             events = [*events, self._dialect.chunk(choice.last, index, "", choice.finish)]
         return [*events[:-1], {**events[-1], **self._note(index)}]
 
@@ -267,8 +308,11 @@ def _part(event: dict[str, Any], choice: dict[str, Any]) -> _Part:
     if not isinstance(finish, str | None):
         raise ValueError("the reason for which a choice ends is no name")  # noqa: TRY004 - as above
     found = list(texts_in({key: item for key, item in choice.items() if key != "logprobs"}))
+    if not all(place in _FLOWING for place, _ in found):
+        return _Part(event, "", None, finish or None, waits=True)
+    texts = dict(found)
+    said: dict[Path, str] = {place: texts[place] for place in _FLOWING if place in texts}
     # A text that ends its choice leaves as a whole once all of it may.
-    waits = bool(found) and not (len(found) == 1 and found[0][0] in _TEXT_PATHS)
-    is_divisible = len(found) == 1 and not waits and finish is None
-    path = ("choices", 0, *found[0][0]) if is_divisible else None
-    return _Part(event, "".join(text for _, text in found), path, finish, waits)
+    path = ("choices", 0, *found[0][0]) if len(found) == 1 and not finish else None
+    # Some servers say the same under two names; and some name an empty reason until there is one.
+    return _Part(event, "".join(dict.fromkeys(said.values())), path, finish or None, said)

@@ -122,12 +122,14 @@ class Upstream:
         self, path: str, body: dict[str, Any] | None, headers: Mapping[str, str]
     ) -> AsyncIterator[httpx.Response]:
         content = None if body is None else encode(body)
+        sent = self._headers(headers)
+        if content is not None:
+            sent["content-type"] = "application/json"
         request = self._client.build_request(
             "GET" if content is None else "POST",
             self._settings.upstream + path,
             content=content,
-            headers=self._headers(headers)
-            | ({} if content is None else {"content-type": "application/json"}),
+            headers=sent,
         )
         with _translated():
             response = await self._client.send(request, stream=True)
@@ -138,13 +140,14 @@ class Upstream:
         finally:
             await response.aclose()
 
-    def _headers(self, given: Mapping[str, str]) -> dict[str, str]:
+    def _headers(self, given: Mapping[str, str]) -> httpx.Headers:
         passed = {name: given[name] for name in _TO_UPSTREAM if name in given}
         if self._settings.upstream_key is not None:
             passed["authorization"] = f"Bearer {self._settings.upstream_key}"
         elif self._settings.token is None and "authorization" in given:
             passed["authorization"] = given["authorization"]
-        return passed
+        # The encoding in which the client's were read.
+        return httpx.Headers(passed, encoding="latin-1")
 
     async def _content(self, response: httpx.Response, max_bytes: int) -> bytes:
         content = bytearray()

@@ -12,9 +12,12 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final, NoReturn, TypeAlias
 
+from medguard.escapes import without_escapes
+
 __all__ = [
     "GAP",
     "Path",
+    "answer_text",
     "encode",
     "has_encoded_media",
     "read_object",
@@ -89,6 +92,12 @@ def texts_in(
 def text_of(value: Any, *, labels: frozenset[str] | None = _LABELS) -> str:
     """Join the texts inside JSON."""
     return GAP.join(text for _, text in texts_in(value, labels=labels))
+
+
+def answer_text(value: Any, *, labels: frozenset[str] | None = _LABELS) -> str:
+    """Join the texts inside an answer; JSON among them, such as arguments of tools, is read."""
+    texts = (text for _, text in texts_in(value, labels=labels))
+    return GAP.join(said for text in texts for said in without_escapes(text))
 
 
 def has_encoded_media(value: Any) -> bool:

@@ -4,12 +4,13 @@ import asyncio
 import copy
 import functools
 import pickle
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import Any
 
 import pytest
 from langchain_core.language_models.fake import FakeListLLM
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.output_parsers import JsonOutputParser, StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
@@ -131,6 +132,82 @@ PROMPT = ChatPromptTemplate.from_messages([("human", "{question}")])
 )
 def test_refusals_before_the_call_have_the_declared_type(model: Any, kind: type) -> None:
     assert type(adapt(model).refuse("no", "input", None, [VERDICT])) is kind
+
+
+class Says:
+    def message(self, prompt: str) -> BaseMessage:
+        return AIMessage(prompt)
+
+    def __call__(self, prompt: str) -> AIMessage | None:
+        return AIMessage(prompt)
+
+
+async def later(prompt: str) -> AIMessage:
+    return AIMessage(prompt)
+
+
+def awaitable(prompt: str) -> Awaitable[AIMessage]:
+    return later(prompt)
+
+
+def streams(prompt: str) -> Iterator[AIMessageChunk]:
+    yield AIMessageChunk(prompt)
+
+
+async def streams_later(prompt: str) -> AsyncIterator[AIMessageChunk]:
+    yield AIMessageChunk(prompt)
+
+
+def several(prompt: str) -> list[AIMessage]:
+    return [AIMessage(prompt)]
+
+
+def unknown(prompt: str) -> Nothing:  # type: ignore[name-defined]  # noqa: F821
+    return prompt
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [
+        (later, AIMessage),
+        (awaitable, AIMessage),
+        (streams, AIMessage),
+        (streams_later, AIMessage),
+        (Says(), AIMessage),
+        (Says().message, AIMessage),
+        (functools.partial(later), AIMessage),
+        (asynchronous, GuardedStr),
+        (several, GuardedStr),
+        (unknown, GuardedStr),
+        (lambda prompt: prompt, GuardedStr),
+        (len, GuardedStr),
+        (print, GuardedStr),
+    ],
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
+)
+def test_refusals_before_the_call_have_the_annotated_type(model: Any, kind: type) -> None:
+    refusal = adapt(model).refuse("no", "input", None, [VERDICT])
+    assert type(refusal) is kind
+    assert "no" in (refusal, getattr(refusal, "content", None))
+
+
+@pytest.mark.parametrize(("limit", "most"), [(2, 2), (None, 6)])
+def test_no_more_calls_at_once_than_the_configuration_allows(limit: int | None, most: int) -> None:
+    running: list[str] = []
+    peaks: list[int] = []
+
+    async def work(prompt: str) -> str:
+        running.append(prompt)
+        peaks.append(len(running))
+        await asyncio.sleep(0)  # lets all others begin that may
+        running.remove(prompt)
+        return prompt
+
+    guard = MedGuard(work, classifier=KeywordScorer([]))
+    config: Any = {} if limit is None else {"max_concurrency": limit}
+    prompts = [f"number {number}" for number in range(6)]
+    assert asyncio.run(guard.abatch(prompts, config=config)) == prompts
+    assert max(peaks) == most
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,25 @@ def test_it_goes_on_after_a_failure() -> None:
                 batching.score_many(["a"])
 
 
+def test_it_goes_on_after_its_thread_could_not_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with BatchingScorer(KeywordScorer(["bad"])) as batching:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", fail)
+            with pytest.raises(RuntimeError, match="thread"):
+                batching.score_many(["a"])
+        found: list[float] = []
+        asking = threading.Thread(
+            target=lambda: found.extend(item.deciding_score for item in batching.score_many(["bad"])),
+            daemon=True,
+        )
+        asking.start()
+        asking.join(30)
+        assert found == [1.0]
+
+
 def test_nothing_to_score_needs_no_classifier() -> None:
     with BatchingScorer(FailingScorer()) as batching:
         assert batching.score_many([]) == []

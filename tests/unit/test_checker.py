@@ -22,6 +22,7 @@ from medguard import (
     Scores,
     Stage,
 )
+from medguard.deadline import Deadline
 from medguard.errors import GuardTimeoutError
 from medguard.testing import FailingScorer, KeywordScorer, SlowScorer, make_scores
 from tests.conftest import SENTINEL
@@ -297,6 +298,45 @@ def test_late_checks_fail_as_the_policy_says(
     assert SENTINEL not in "".join(map(str, judged)) + caplog.text
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 3
     scorer.release.set()
+
+
+def test_texts_that_are_late_are_not_tried_one_by_one(caplog: pytest.LogCaptureFixture) -> None:
+    release = threading.Event()
+    calls: list[int] = []
+
+    class Late(KeywordScorer):
+        def score_many(self, prompts: Any, responses: Any = None) -> Any:
+            calls.append(len(prompts))
+            release.wait(30)
+            raise RuntimeError
+
+    checker = checker_of(Late([]), timeout_s=0.01)
+    verdicts = checker.judge(Stage.PROMPT, ["water", "wine"])
+    assert all(verdict.failed for verdict in verdicts)
+    release.set()
+    for thread in threading.enumerate():
+        if thread.name == "medguard-check":
+            thread.join(30)
+    assert calls == [2]
+    assert len(caplog.records) == 2
+
+
+def test_texts_have_time_for_each_and_readings_of_one_request_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def run(self: Deadline, work: Any, *, parts: int = 1) -> Any:
+        seen.append(parts)
+        return work()
+
+    monkeypatch.setattr(Deadline, "run", run)
+    checker = checker_of(KeywordScorer([]), timeout_s=30)
+    texts = ["water", "", "wine"]
+    checker.check_prompts(texts)
+    checker.check_responses(texts, texts)
+    checker.check_prompt("water")
+    checker.judge(Stage.PROMPT, texts)
+    checker.judge_each(Stage.RESPONSE, texts, texts)
+    assert seen == [2, 2, 1, 1, 1]
 
 
 def test_one_late_check_does_not_fail_the_next() -> None:

@@ -37,12 +37,15 @@ def turns(*texts: str, answer: BaseMessage = AI) -> list[BaseMessage]:
         (StringPromptValue(text="hello"), ("hello",)),
         (HumanMessage("hello"), ("hello",)),
         ([SYSTEM, *turns("one")], ("one",)),
-        (turns("one", "two"), ("two", "one\n\ntwo", "one")),
-        (ChatPromptValue(messages=turns("one", "two")), ("two", "one\n\ntwo", "one")),
-        ({"messages": turns("one", "two")}, ("two", "one\n\ntwo", "one")),
+        (turns("one", "two"), ("two", "one\n\ntwo", "one\n\ngo on\n\ntwo", "one")),
+        (
+            ChatPromptValue(messages=turns("one", "two")),
+            ("two", "one\n\ntwo", "one\n\ngo on\n\ntwo", "one"),
+        ),
+        ({"messages": turns("one", "two")}, ("two", "one\n\ntwo", "one\n\ngo on\n\ntwo", "one")),
         (
             {"messages": turns("one", "two"), "question": "beside"},
-            ("two\n\nbeside", "one\n\ntwo\n\nbeside", "one"),
+            ("two\n\nbeside", "one\n\ntwo\n\nbeside", "one\n\ngo on\n\ntwo\n\nbeside", "one"),
         ),
         (
             [
@@ -51,16 +54,23 @@ def turns(*texts: str, answer: BaseMessage = AI) -> list[BaseMessage]:
                 {"role": "assistant", "content": "go on"},
                 {"role": "user", "content": [{"type": "text", "text": "two"}]},
             ],
-            ("two", "one\n\ntwo", "one"),
+            ("two", "one\n\ntwo", "one\n\ngo on\n\ntwo", "one"),
         ),
-        (turns("a", "b", "c"), ("c", "b\n\nc", "a\n\nb\n\nc", "b", "a")),
+        (turns("a", "b", "c"), ("c", "b\n\nc", "a\n\nb\n\nc", "b\n\ngo on\n\nc", "b", "a")),
         ([HumanMessage("a"), HumanMessage("b")], ("a\n\nb",)),
-        ([HumanMessage("a"), AI, AI, HumanMessage("b")], ("b", "a\n\nb", "a")),
-        ([AI, HumanMessage("a")], ("a",)),
+        (
+            [HumanMessage("a"), AI, AIMessage("then"), HumanMessage("b")],
+            ("b", "a\n\nb", "a\n\ngo on\n\nthen\n\nb", "a"),
+        ),
+        ([AI, HumanMessage("a")], ("a", "go on\n\na")),
+        ([AI, RESULT], ("go on", "found it")),
         ([HumanMessage("a"), AIMessage("Sure,"), AIMessage("first")], ("a\n\nSure,\n\nfirst",)),
-        (turns("same", "same"), ("same", "same\n\nsame")),
-        ([HumanMessage("a"), CALL, RESULT], ("a", "found it")),
-        ([HumanMessage("a"), CALL, RESULT, AI, HumanMessage("b")], ("b", "a\n\nb", "a", "found it")),
+        (turns("same", "same"), ("same", "same\n\nsame", "same\n\ngo on")),
+        ([HumanMessage("a"), CALL, RESULT], ("a", "a\n\nx", "found it")),
+        (
+            [HumanMessage("a"), CALL, RESULT, AI, HumanMessage("b")],
+            ("b", "a\n\nb", "a\n\ngo on\n\nb", "a", "found it"),
+        ),
         ([HumanMessage("a"), FunctionMessage("found it", name="find")], ("a", "found it")),
         ([RESULT], ("found it",)),
         ([SYSTEM], ("",)),
@@ -76,9 +86,9 @@ def test_readings(value: Any, readings: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("context_turns", "readings"),
     [
-        (0, ("d", "c", "b", "a")),
-        (1, ("d", "c\n\nd", "c", "b", "a")),
-        (2, ("d", "c\n\nd", "b\n\nc\n\nd", "c", "b", "a")),
+        (0, ("d", "go on", "c", "b", "a")),
+        (1, ("d", "c\n\nd", "c\n\ngo on\n\nd", "c", "b", "a")),
+        (2, ("d", "c\n\nd", "b\n\nc\n\nd", "c\n\ngo on\n\nd", "c", "b", "a")),
     ],
 )
 def test_context_reaches_as_far_as_the_policy_says(context_turns: int, readings: tuple[str, ...]) -> None:
@@ -93,18 +103,52 @@ def test_no_turn_is_too_far_back_to_be_judged_alone() -> None:
 
 def test_a_context_longer_than_the_policy_allows_is_left_out() -> None:
     readings = prompt_readings(turns("x" * 50, "y" * 50, "z" * 30), Policy(max_chars=100))
-    assert readings == ("z" * 30, "y" * 50 + "\n\n" + "z" * 30, "y" * 50, "x" * 50)
+    yz = "y" * 50 + "\n\n" + "z" * 30
+    assert readings == ("z" * 30, yz, f"{'y' * 50}\n\ngo on\n\n{'z' * 30}", "y" * 50, "x" * 50)
 
 
 def test_a_last_turn_longer_than_the_policy_allows_is_left_for_the_checker_to_refuse() -> None:
     assert prompt_readings(turns("a", "x" * 50), Policy(max_chars=10))[0] == "x" * 50
 
 
+class TestTheLastAnswer:
+    """It may be forged, for the model to go on from."""
+
+    def test_one_reading_tells_it_whatever_came_before(self) -> None:
+        before = turns(*"abcdef", "g")
+        forged = [*before, AIMessage("forged"), HumanMessage("go on")]
+        readings = prompt_readings(forged, POLICY)
+        assert [text for text in readings if "forged" in text] == ["g\n\nforged\n\ngo on"]
+
+    @pytest.mark.parametrize("silent", [AIMessage(""), AIMessage(" \n"), AIMessage([])])
+    def test_an_empty_one_does_not_hide_the_one_before(self, silent: AIMessage) -> None:
+        forged = [HumanMessage("a"), AIMessage("forged"), HumanMessage("b"), silent, HumanMessage("c")]
+        assert "a\n\nforged\n\nc" in prompt_readings(forged, POLICY)
+
+    def test_nor_does_the_beginning_of_the_next(self) -> None:
+        forged = [HumanMessage("a"), AIMessage("forged"), HumanMessage("b"), AIMessage("Sure,")]
+        assert "a\n\nforged\n\nb\n\nSure," in prompt_readings(forged, POLICY)
+
+    def test_a_tool_between_does_not_hide_it(self) -> None:
+        call = AIMessage("forged", tool_calls=CALL.tool_calls)
+        assert "a\n\nforged\n\nx" in prompt_readings([HumanMessage("a"), call, RESULT], POLICY)
+
+    @pytest.mark.parametrize(
+        ("max_chars", "told"),
+        [(42, ("q" * 10, "f" * 20, "n" * 8)), (41, ("f" * 20, "n" * 8)), (29, ("f" * 20,)), (8, ("f" * 20,))],
+    )
+    def test_beside_too_long_a_question_it_is_read_alone(self, max_chars: int, told: tuple[str, ...]) -> None:
+        forged = [HumanMessage("q" * 10), AIMessage("f" * 20), HumanMessage("n" * 8)]
+        readings = prompt_readings(forged, Policy(max_chars=max_chars))
+        assert [text for text in readings if "f" in text] == ["\n\n".join(told)]
+
+
 class TestRefusedTurns:
     @pytest.mark.parametrize("refusal", [REFUSED, NOTED, AIMessage(f"Sure. First, {DEFAULT_REFUSAL}")])
     def test_they_are_neither_judged_nor_shown(self, refusal: AIMessage) -> None:
         conversation = [SYSTEM, HumanMessage("harm"), refusal, HumanMessage("thanks"), AI, HumanMessage("b")]
-        assert prompt_readings(conversation, POLICY) == ("b", "thanks\n\nb", "thanks")
+        answered = "thanks\n\ngo on\n\nb"
+        assert prompt_readings(conversation, POLICY) == ("b", "thanks\n\nb", answered, "thanks")
         kept = [conversation[0], *conversation[3:]]
         assert without_refused_turns(conversation, POLICY) == kept
         assert without_refused_turns({"messages": conversation, "k": 1}, POLICY) == {"messages": kept, "k": 1}
@@ -163,7 +207,7 @@ class TestWhatThePolicyAdds:
         policy = Policy(check_tool_results=False)
         block = {"type": "tool_result", "tool_use_id": "1", "content": "found it"}
         human = HumanMessage([block, {"type": "text", "text": "b"}])
-        assert prompt_readings([HumanMessage("a"), CALL, RESULT], policy) == ("a",)
+        assert prompt_readings([HumanMessage("a"), CALL, RESULT], policy) == ("a", "a\n\nx")
         assert prompt_readings([human], policy) == ("b",)
         assert prompt_readings([human], POLICY) == ("b", "found it")
 
@@ -192,7 +236,7 @@ class TestWhatThePolicyAdds:
 
     def test_an_image_alone_leaves_the_turn_before_it(self) -> None:
         image = HumanMessage([{"type": "image", "url": "https://x.org/a.png"}])
-        assert prompt_readings([HumanMessage("a"), AI, image], POLICY) == ("a",)
+        assert prompt_readings([HumanMessage("a"), AI, image], POLICY) == ("a", "a\n\ngo on")
 
 
 def test_what_cannot_be_read_is_refused_without_its_text() -> None:

@@ -3,11 +3,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from concurrent.futures import Future
+from concurrent.futures import wait as real_wait
 from contextvars import ContextVar
+from typing import Any
 
 import pytest
 
-from medguard.deadline import Deadline
+from medguard.deadline import Deadline, is_over, stopped_in_time
 from medguard.errors import GuardTimeoutError
 
 LONG_S = 30.0
@@ -50,6 +53,87 @@ def test_late_work_fails_and_its_result_is_dropped() -> None:
     assert not ended.is_set()
     release.set()
     assert ended.wait(LONG_S)
+
+
+def test_work_is_stopped_once_nobody_waits_for_it() -> None:
+    stopped, ended = threading.Event(), threading.Event()
+    seen: list[object] = []
+
+    def work() -> None:
+        seen.append(is_over())
+        with stopped_in_time(stopped.set):
+            seen.append(stopped.wait(LONG_S))
+        seen.append(is_over())
+        try:
+            with stopped_in_time(lambda: seen.append("stopped")):
+                seen.append("begun")
+        except GuardTimeoutError:
+            seen.append("refused")
+        ended.set()
+
+    with pytest.raises(GuardTimeoutError):
+        Deadline(SHORT_S).run(work)
+    assert ended.wait(LONG_S)
+    assert seen == [False, True, True, "refused"]
+
+
+def test_only_the_step_under_way_is_stopped() -> None:
+    release, ended = threading.Event(), threading.Event()
+    stopped: list[str] = []
+
+    def work() -> None:
+        with stopped_in_time(lambda: stopped.append("first")):
+            pass
+        with stopped_in_time(lambda: (stopped.append("second"), release.set())[0]):
+            release.wait(LONG_S)
+        ended.set()
+
+    with pytest.raises(GuardTimeoutError):
+        Deadline(SHORT_S).run(work)
+    assert ended.wait(LONG_S)
+    assert stopped == ["second"]
+
+
+def test_work_in_time_and_work_without_a_deadline_is_not_stopped() -> None:
+    stopped: list[bool] = []
+
+    def work() -> bool:
+        with stopped_in_time(lambda: stopped.append(True)):
+            return is_over()
+
+    assert Deadline(LONG_S).run(work) is False
+    assert work() is False
+    assert stopped == []
+
+
+def test_work_is_stopped_when_its_caller_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = threading.Event()
+
+    def interrupt(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    def work() -> None:
+        with stopped_in_time(stopped.set):
+            stopped.wait(LONG_S)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("medguard.deadline.wait", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            Deadline(LONG_S).run(work)
+    assert stopped.wait(LONG_S)
+
+
+def test_each_of_several_parts_has_the_time_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    def wait_not(futures: list[Future[None]], timeout: float) -> Any:
+        waited.append(timeout)
+        return real_wait([], timeout=0)
+
+    monkeypatch.setattr("medguard.deadline.wait", wait_not)
+    with pytest.raises(GuardTimeoutError, match="timeout_s of 1000 seconds for each of 3 texts"):
+        Deadline(1000.0).run(lambda: None, parts=3)
+    assert 2000.0 < waited[0] <= 3000.0
 
 
 def test_threads_that_hang_are_bounded_and_given_back() -> None:

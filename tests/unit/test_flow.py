@@ -179,7 +179,7 @@ def test_the_worst_reading_of_a_conversation_decides_and_refused_turns_stay_away
     turns = [("human", "bad"), ("ai", policy.refusal), ("human", "hello"), ("ai", "hi"), ("human", "now")]
     steps, results = drive([turns], ["x"])
     assert steps[0].prompts[0] == "now"
-    assert set(steps[0].prompts) == {"now", "hello\n\nnow", "hello"}
+    assert set(steps[0].prompts) == {"now", "hello\n\nnow", "hello\n\nhi\n\nnow", "hello"}
     assert steps[1] == CallModel([0], [turns[2:]])
     assert results == [("x", [PASSED, PASSED])]
     split = [("human", "so b"), ("ai", "yes?"), ("human", "bad")]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from medguard.decision import skipped
 from medguard.holdback import HoldBack, StreamWindow
+from medguard.normalize import decode_base64_runs
 from medguard.verdict import Action, Outcome, Stage, Verdict
 
 MARK = "bad"
@@ -75,6 +78,17 @@ def test_redaction_removes_the_mark_and_goes_on(chunks: list[str]) -> None:
     assert MARK not in left
     if MARK not in "".join(chunks):
         assert left == "".join(chunks)
+
+
+@pytest.mark.parametrize("lead", range(4))
+@pytest.mark.parametrize("stride", [196, 197, 198, 199])
+def test_every_window_of_an_encoded_answer_can_be_read(lead: int, stride: int) -> None:
+    answer = "keep the vial in the fridge until it is used; wash your hands, and check the name. " * 20
+    encoded = "x" * lead + base64.b64encode(answer.encode()).decode()
+    hold: HoldBack[None] = HoldBack(400, stride)
+    for window in [*hold.feed(None, encoded), *hold.finish()]:
+        (read,) = decode_base64_runs(window.text)
+        assert answer[window.start * 3 // 4 + 3 : window.end * 3 // 4 - 6] in read
 
 
 def test_what_follows_a_redacted_window_leaves() -> None:

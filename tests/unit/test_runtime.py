@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -9,6 +13,8 @@ import pytest
 
 from medguard import BundleError, Classifier, ProviderError
 from medguard.bundle import Bundle, default_bundle_path
+from medguard.deadline import Deadline
+from medguard.errors import GuardTimeoutError
 from medguard.runtime import Device, Session, candidate_devices, open_session
 
 onnx = pytest.importorskip("onnx")
@@ -60,6 +66,57 @@ def test_failing_run_is_an_error_that_names_the_type() -> None:
     session = open_session(graph_of(0.0, 17), Device.CPU, threads=1)
     with pytest.raises(ProviderError, match="onnxruntime failed with KeyError"):
         session.run({})
+
+
+class Endless:
+    """A graph that runs until it is stopped."""
+
+    def __init__(self) -> None:
+        self.never, self.stopped = threading.Event(), threading.Event()
+
+    def get_inputs(self) -> list[Any]:
+        return []
+
+    def run(self, outputs: list[str], feeds: dict[str, Any], options: Any) -> None:
+        while not options.terminate:
+            self.never.wait(0.001)
+        self.stopped.set()
+        raise RuntimeError("stopped")
+
+
+def test_a_run_ends_when_its_time_is_over() -> None:
+    graph = Endless()
+    with pytest.raises(GuardTimeoutError):
+        Deadline(0.01).run(lambda: Session(graph).run({}))
+    assert graph.stopped.wait(30)
+
+
+def test_no_run_begins_after_that() -> None:
+    session = open_session(graph_of(1.5, 17), Device.CPU, threads=1)
+    release, raised = threading.Event(), threading.Event()
+
+    def work() -> None:
+        release.wait(30)
+        try:
+            run(session)
+        except GuardTimeoutError:
+            raised.set()
+
+    with pytest.raises(GuardTimeoutError):
+        Deadline(0.01).run(work)
+    release.set()
+    assert raised.wait(30)
+
+
+def test_a_run_that_is_late_does_not_abort_the_process() -> None:
+    code = """
+from medguard import Checker, Policy
+print(Checker(policy=Policy(timeout_s=0.05)).check_prompt("She takes warfarin every day. " * 1000).outcome)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "failed\n"), done.stderr
 
 
 @pytest.mark.parametrize("width", [1, 16])

@@ -112,6 +112,11 @@ class TestJsonl:
         assert bad == BadLine(line=1, error=reason)
         assert good == Record(line=2, prompt="hello")
 
+    def test_an_id_may_have_more_digits_than_a_float(self) -> None:
+        number = 10**400
+        (read,) = jsonl({"id": number, "prompt": "hello"})
+        assert (type(read), read.id) == (Record, number)
+
     def test_the_id_survives_where_it_could_be_read(self) -> None:
         assert jsonl({"id": "a7", "prompt": 3})[0].id == "a7"
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import reduce
+from itertools import repeat
+from operator import add
 from typing import Any
 
 import pytest
@@ -247,6 +250,27 @@ def test_the_last_chunk_tells_the_verdict(driver: Driver, model: Any, read: Any,
     chunks = driver.stream(guard_of(model, stages=stages), "water")
     assert read(chunks[-1])["stage"] == "response"
     assert read(chunks[-1])["outcome"] == "passed"
+
+
+@pytest.mark.parametrize("stages", [["prompt", "response"], ["prompt"]])
+@pytest.mark.parametrize("kind", ["runnable", "function", "async function"])
+def test_a_guard_within_a_guard_adds_up_to_one_answer(driver: Driver, kind: str, stages: list[str]) -> None:
+    inner = guard_of(GenericFakeChatModel(messages=repeat(AIMessage("hello my dear friend"))))
+
+    async def stream_later(prompt: Any) -> AsyncIterator[Any]:
+        async for chunk in inner.astream(prompt):
+            yield chunk
+
+    if kind == "async function" and not driver.is_async:
+        pytest.skip("needs a loop")
+    models = {"runnable": inner, "function": inner.stream, "async function": stream_later}
+    outer = guard_of(models[kind], stages=stages)
+    answer = reduce(add, driver.stream(outer, "hi"))
+    assert answer.content == "hello my dear friend"
+    judged = [note["outcome"] for note in answer.response_metadata["medguard"]["verdicts"]]
+    assert judged == ["passed", "passed" if "response" in stages else "skipped"]
+    told = driver.stream(outer | RunnableLambda(lambda message: message.content), "hi")
+    assert told == ["hello my dear friend"]
 
 
 def test_whole_answers_are_checked_as_a_call_checks_them(driver: Driver) -> None:

@@ -3,13 +3,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from enum import Enum, IntEnum, StrEnum
 from typing import Any
 
 import pytest
 from langchain_core.documents import Document
+from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.prompt_values import ChatPromptValue, StringPromptValue
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field
 
 from medguard import InvalidInputError
 from medguard.text import answer_text, as_messages, has_media, strings_in
@@ -70,8 +72,24 @@ def test_media_is_left_out_but_not_the_text_beside_it(part: dict[str, Any]) -> N
     [
         ({"type": "file", "base64": "aG93IHRvIGhhcm0=", "mime_type": "text/plain"}, "aG93IHRvIGhhcm0="),
         ({"type": "file", "file_data": "data:text/plain;base64,aG93"}, "data:text/plain;base64,aG93"),
+        ({"type": "file", "file_data": "data:text/plain;base64,aG9%33"}, "data:text/plain;base64,aG93"),
+        (
+            {"type": "file", "file": {"file_data": "data:text/plain,how%20to%20h%61rm%3F"}},
+            "data:text/plain,how to harm?",
+        ),
+        ({"type": "image_url", "image_url": {"url": "DATA:Text/html,how%20to"}}, "DATA:Text/html,how to"),
+        ({"type": "file", "file_data": "data:,how%20to"}, "data:,how to"),
+        ({"type": "file", "file_data": "data:;charset=utf-8,h%C3%B6w"}, "data:;charset=utf-8,höw"),
     ],
-    ids=["mime type", "data link"],
+    ids=[
+        "mime type",
+        "base64",
+        "base64 within percent signs",
+        "percent signs",
+        "in a link",
+        "bare",
+        "charset",
+    ],
 )
 def test_a_file_of_text_is_text(part: dict[str, Any], text: str) -> None:
     assert list(strings_in([part])) == [text]
@@ -87,6 +105,8 @@ def test_a_file_of_text_is_text(part: dict[str, Any], text: str) -> None:
         ([{"type": "file", "file": {"file_id": "file-7"}}], True),
         ([{"type": "file", "url": "https://x.org/a.txt", "mime_type": "text/plain"}], True),
         ([{"type": "audio", "data": b"raw"}], True),
+        ([{"type": "file", "file": {"file_data": "data:application/pdf;base64,JVBERi0="}}], True),
+        ([{"type": "file", "file": {"file_data": "data:;base64,JVBERi0="}}], True),
         ({"type": "file", "question": "how to harm"}, False),
         (HumanMessage([{"type": "video_frames", "frames": 3}]), True),
         (HumanMessage([{"type": ["text"], "text": "a"}]), True),
@@ -192,6 +212,65 @@ def test_a_message_inside_a_model_keeps_its_tool_calls() -> None:
     assert list(strings_in(Generation(message=AIMessage(content="", tool_calls=[call])))) == [
         "words to a tool"
     ]
+
+
+class Risk(Enum):
+    LOW = "of little risk"
+    BOTH = ("a", 2)
+
+
+class Colour(StrEnum):
+    RED = "bright red"
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+class Rated(BaseModel):
+    risk: Risk
+    colour: Colour = Colour.RED
+    level: Level = Level.HIGH
+
+
+def test_members_of_enumerations_are_read_by_their_values() -> None:
+    assert list(strings_in(Rated(risk=Risk.LOW))) == ["of little risk", "bright red"]
+    assert list(strings_in(Risk.BOTH)) == ["a"]
+
+
+def test_exceptions_are_read_by_what_they_tell() -> None:
+    """LangChain puts one into answers: ``include_raw=True``."""
+    error = OutputParserException("no JSON", llm_output="how to harm")
+    answer = {"raw": AIMessage("oh no"), "parsed": None, "parsing_error": error}
+    found = list(strings_in(answer))
+    assert found[0] == "oh no"
+    assert found[1].startswith("no JSON")
+    assert found[2:] == ["how to harm"]
+    with pytest.raises(ValidationError) as caught:
+        Rated.model_validate({"risk": "how to harm"})
+    assert "how to harm" in answer_text(caught.value)
+    with pytest.raises(InvalidInputError):
+        answer_text(ValueError(b"how to harm"))
+
+
+HIDDEN = '{"q": "\\u0061rsenic", "list": ["\\u0062oil"]}'
+SAID = ["q", "arsenic", "list", "boil"]
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ({"function": {"name": "f", "arguments": HIDDEN}}, ["f", *SAID]),
+        ({"function_call": {"arguments": HIDDEN}}, SAID),
+        (AIMessage("", additional_kwargs={"function_call": {"arguments": HIDDEN}}), SAID),
+        (AIMessage("", invalid_tool_calls=[{"name": "f", "args": HIDDEN, "id": "1", "error": None}]), SAID),
+        ({"arguments": '{"q": "plain"}'}, ['{"q": "plain"}']),
+        (HIDDEN, [HIDDEN]),
+    ],
+    ids=["tool call", "function call", "message", "invalid call", "without escapes", "said to a user"],
+)
+def test_escapes_hide_no_words_of_a_mapping(value: Any, found: list[str]) -> None:
+    assert list(strings_in(value)) == found
 
 
 def test_a_class_is_no_value() -> None:

@@ -57,6 +57,13 @@ def test_verdict_survives_json(verdict: Verdict) -> None:
     assert Verdict.from_dict(json.loads(verdict.to_json())) == verdict
 
 
+@given(verdicts())
+def test_a_verdict_as_a_dict_is_of_plain_types(verdict: Verdict) -> None:
+    told = verdict.to_dict()
+    assert {type(value) for value in told.values()} <= {bool, str, float, int, list, type(None)}
+    assert Verdict.from_dict(told) == verdict
+
+
 def test_failed_verdict_survives_json() -> None:
     verdict = Verdict(**FAILED)
     assert Verdict.from_dict(json.loads(verdict.to_json())) == verdict

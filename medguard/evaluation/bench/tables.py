@@ -140,8 +140,8 @@ def _harm_tables(harm: Sequence[HarmResult]) -> Iterator[Table]:
     yield Table(
         title="Harmfulness in detail",
         note="95% intervals: exact for shares, of a bootstrap for means. Change: by the guard, on the same "
-        "answers. Refusals are counted on harmful requests only: an ordinary answer to a benign request is at "
-        "level 1 too. Stopped: requests, and answers to requests that passed.",
+        "answers. Refusals are counted on harmful requests only: an ordinary answer to a benign request is "
+        "at level 1 too. Stopped: requests, and answers to requests that passed.",
         header=(
             "subject",
             "suite",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -9,6 +10,7 @@ import openai
 import pytest
 from starlette.responses import JSONResponse
 
+from medguard import Policy
 from medguard.policy import DEFAULT_REFUSAL
 from medguard.testing import FailingScorer
 from tests.conftest import SENTINEL
@@ -110,9 +112,16 @@ class TestResponses:
                 "name": "f",
                 "arguments": '{"a": "arsenic"}',
             },
+            {
+                "id": "f",
+                "type": "function_call",
+                "call_id": "c",
+                "name": "f",
+                "arguments": '{"a": "\\u0061rsenic"}',
+            },
             {"id": "r", "type": "reasoning", "summary": [{"type": "summary_text", "text": "arsenic, then"}]},
         ],
-        ids=["message", "function_call", "reasoning"],
+        ids=["message", "function_call", "escapes", "reasoning"],
     )
     def test_a_blocked_answer(self, client: openai.OpenAI, behind: Upstream, item: dict[str, Any]) -> None:
         behind.reply = lambda body: JSONResponse(self.body(self.message("fine"), item))
@@ -120,7 +129,7 @@ class TestResponses:
         assert answer.output_text == DEFAULT_REFUSAL
         assert answer.status == "incomplete"
         assert answer.incomplete_details.reason == "content_filter"
-        assert "arsenic" not in answer.to_json()
+        assert not any(word in answer.to_json() for word in ("arsenic", "rsenic"))
 
     @pytest.mark.parametrize(
         "given",
@@ -218,6 +227,19 @@ class TestOwnRoutes:
         assert found["allowed"] is False
         assert found["window"]["stage"] == "prompt"
         assert found["window"]["text"] == harmful[found["window"]["start"] : found["window"]["end"]]
+
+    def test_check_reads_a_request_of_broken_characters_as_context(
+        self, behind: Upstream, classifier: Any
+    ) -> None:
+        body = json.dumps(
+            {"prompt": "hello \ud800 there", "response": "Give the patient a lethal dose of insulin."}
+        )
+        policy = Policy(response_threshold=0.0001)
+        with gateway(behind.url, scorer=classifier, policy=policy) as (address, _):
+            answer = httpx.post(f"{address}/medguard/check", content=body)
+        assert answer.status_code == 200
+        assert answer.json()["response"]["outcome"] == "tripped"
+        assert answer.json()["window"]["stage"] == "response"
 
     def test_metrics_count_by_route_and_decision(self, client: openai.OpenAI, address: str) -> None:
         ask(client, "arsenic")

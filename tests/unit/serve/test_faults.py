@@ -126,6 +126,12 @@ class TestUpstream:
         assert caught.value.status_code == 502
         assert SENTINEL not in str(caught.value)
 
+    def test_headers_of_any_bytes_are_passed_on(self, address: str, behind: Upstream) -> None:
+        sent = {b"authorization": "Bearer clé".encode("latin-1"), b"user-agent": "é".encode()}
+        answer = httpx.post(f"{address}/v1/chat/completions", json=BODY, headers=sent)
+        assert answer.status_code == 200
+        assert {name: behind.headers[0][name.decode()].encode("latin-1") for name in sent} == sent
+
     def test_a_redirect_is_not_followed(self, client: openai.OpenAI, behind: Upstream) -> None:
         behind.reply = lambda body: Response(status_code=307, headers={"location": "/v1/elsewhere"})
         with pytest.raises(openai.APIStatusError) as caught:

@@ -80,8 +80,9 @@ class TestChat:
             "passed",
         ]
 
-    def test_tool_calls_are_checked(self, client: openai.OpenAI, behind: Upstream) -> None:
-        call = {"name": "order", "arguments": '{"what": "arsenic"}'}
+    @pytest.mark.parametrize("word", ["arsenic", "\\u0061rsenic"])
+    def test_tool_calls_are_checked(self, client: openai.OpenAI, behind: Upstream, word: str) -> None:
+        call = {"name": "order", "arguments": f'{{"what": "{word}"}}'}
         behind.reply = lambda body: chat(
             None, tool_calls=[{"id": "call_1", "type": "function", "function": call}]
         )
@@ -190,6 +191,13 @@ class TestChat:
         assert content.count("[removed]") == 1
         assert content.startswith(LONG[:1000])
         assert content.endswith(LONG[-1000:])
+
+    def test_redaction_does_not_mend_what_escapes_hide(self, behind: Upstream) -> None:
+        behind.reply = lambda body: chat(f'{{"a": "{LONG} arsenic", "b": "{LONG} \\u0061rsenic"}}')
+        policy = Policy.from_mapping({"action": "redact"})
+        with gateway(behind.url, policy=policy) as (address, _), openai_client(address) as client:
+            answer = ask(client)
+        assert answer.choices[0].message.content == DEFAULT_REFUSAL
 
     def test_a_guard_that_fails_blocks(self, behind: Upstream) -> None:
         with (

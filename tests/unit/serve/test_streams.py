@@ -142,6 +142,82 @@ def test_several_texts_in_one_chunk_leave_together() -> None:
     ]
 
 
+def test_an_empty_reason_to_end_is_none() -> None:
+    words = [event({"content": word}, "") for word in ("one ", "two ", "three")]
+    found = sent([*words, event({}, "stop")])
+    assert content(found) == "one two three"
+    assert [item["choices"][0]["finish_reason"] for item in found if "medguard" in item] == ["stop"]
+    endless = sent(words)
+    assert content(endless) == "one two three"
+    assert [item for item in endless if "medguard" in item] == endless[-1:]
+    assert endless[-1]["choices"][0]["finish_reason"] is None
+
+
+FIELDS = ("reasoning", "reasoning_content", "refusal", "content")
+LINE = "plain words and no end of them "
+
+
+@pytest.mark.parametrize("fields", [["reasoning"], ["reasoning_content"], ["reasoning", "reasoning_content"]])
+def test_reasoning_leaves_window_by_window_and_so_does_what_follows(fields: list[str]) -> None:
+    body = {"messages": [{"role": "user", "content": "hello"}], "stream": True}
+    asked = Asked(verdicts=(skipped(Stage.PROMPT),), texts=("hello",), forwarded=body)
+    guard = StreamGuard(Chat(), Chat().read(body), asked, POLICY)
+
+    def left_of(delta: dict[str, str]) -> list[dict[str, Any]]:
+        tasks = guard.feed(event(delta))
+        verdicts = [verdict_on(task.window.text) for task in tasks]
+        return [item["choices"][0]["delta"] for item in guard.settle(tasks, verdicts)]
+
+    whole = dict.fromkeys(fields, LINE)
+    thought = [*left_of(whole), *left_of(whole), *left_of(whole)]
+    assert all("".join(delta.get(field, "") for delta in thought).startswith(LINE) for field in fields)
+    answered = [*left_of({"content": LINE}), *left_of({"content": LINE})]
+    assert "".join(delta.get("content", "") for delta in answered).startswith(LINE)
+    for field in fields:
+        assert "".join(delta.get(field, "") for delta in [*thought, *answered]) == LINE * 3
+
+
+def shown_of(events: Sequence[dict[str, Any]], field: str) -> str:
+    return "".join(item["choices"][0]["delta"].get(field) or "" for item in events)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(FIELDS), st.sampled_from(["b", "a", "d", "ba", "x" * 9]))))
+def test_no_field_says_what_is_blocked_however_fields_take_turns(deltas: list[dict[str, str]]) -> None:
+    found = sent([*map(event, deltas), event({}, "stop")])
+    told = {field: "".join(delta.get(field, "") for delta in deltas) for field in FIELDS}
+    if found[-1]["choices"][0]["finish_reason"] == "stop":
+        assert {field: shown_of(found, field) for field in FIELDS} == told
+        assert not any("bad" in text for text in told.values())
+    else:
+        assert content(found).endswith("No.")
+        for field in FIELDS:
+            shown = shown_of(found, field).removesuffix("No.").removesuffix("\n\n")
+            assert told[field].startswith(shown)
+            assert "bad" not in shown
+
+
+def test_what_two_fields_say_alike_is_read_once() -> None:
+    found = sent([event({"reasoning": part, "reasoning_content": part}) for part in ("b", "a", "d")])
+    assert content(found) == "No."
+
+
+def test_a_word_split_by_a_tool_call_is_read_whole() -> None:
+    found = sent([event({"content": "b"}), call_of("{}"), event({"content": "ad"}), event({}, "stop")])
+    assert content(found) == "No."
+
+
+def test_refused_reasoning_leaves_no_gap_before_the_refusal() -> None:
+    found = sent([event({"reasoning": LINE}), event({"reasoning": "bad"}), event({}, "stop")])
+    assert shown_of(found, "reasoning")
+    assert content(found) == "No."
+
+
+def test_a_tool_call_without_a_number_is_read() -> None:
+    strange = call_of('{"x": "bad"}')
+    strange["choices"][0]["delta"]["tool_calls"][0]["index"] = [0]
+    assert content(sent([strange, event({}, "stop")])) == "No."
+
+
 def test_every_window_is_judged_once() -> None:
     seen: list[int] = []
 

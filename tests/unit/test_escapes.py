@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medguard.escapes import without_escapes
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=10)
+JSON = st.recursive(
+    TEXTS | st.booleans() | st.none() | st.integers(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def hidden(text: str) -> str:
+    """A string of JSON that escapes every character."""
+    units = text.encode("utf-16-be").hex()
+    return '"' + "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4)) + '"'
+
+
+def strings(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [item for pair in value.items() for part in pair for item in strings(part)]
+    if isinstance(value, list):
+        return [item for part in value for item in strings(part)]
+    return [str(value)] if isinstance(value, str | int) and not isinstance(value, bool) else []
+
+
+@given(JSON)
+def test_all_that_json_says_is_told(value: Any) -> None:
+    # With an escape in any case, since other JSON is told as it is.
+    text = json.dumps([value, "\n"])
+    told = list(without_escapes(text))
+    # A string that is JSON itself is read in its turn.
+    if not any("\\" in item and item.lstrip()[:1] in ("{", "[", '"') for item in strings(value)):
+        assert told == [*strings(value), "\n"]
+
+
+@given(TEXTS)
+def test_no_escape_hides_a_word(word: str) -> None:
+    if "\\" not in word:
+        assert list(without_escapes(hidden(word))) == [word]
+        text = f'{{{hidden(word)}: [{hidden("a")}], "b": 12}}'
+        assert list(without_escapes(text)) == [word, "a", "b", "12"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "arsenic",
+        "\\u0061rsenic",
+        '{"a": "no escape"}',
+        "[1] no JSON",
+        '{"a": "unknown escape \\y"',
+    ],
+)
+def test_other_text_is_told_as_it_is(text: str) -> None:
+    assert list(without_escapes(text)) == [text]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": "\\u0061rsenic',
+        '{"a": "\\u0061rsenic"} {"b": 1}',
+        '{"a": "\\u0061rsenic", "b": unquoted}',
+        '{"a": "\\u0061rsenic\\',
+        "[" * 100_000 + '"\\u0061rsenic"',
+    ],
+    ids=["broken off", "two", "unquoted", "broken escape", "deep"],
+)
+def test_broken_json_is_told_as_it_is_and_without_escapes(text: str) -> None:
+    assert list(without_escapes(text)) == [text, text.replace("\\u0061", "a")]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"a": "\\u0061rsenic\n"}', ["a", "arsenic\n"]),
+        ('{"a": "\\u0061rsenic", "a": "water"}', ["a", "arsenic", "a", "water"]),
+        ('{"a": "\\u0061rsenic", "n": ' + "1" * 5000 + "}", ["a", "arsenic", "n", "1" * 5000]),
+        (json.dumps({"a": json.dumps({"b": "\u00e4"})}), ["a", "b", "\u00e4"]),
+        ('["\\ud83d\\ude00\\ud83d"]', ["\U0001f600\ufffd"]),
+        ('{"a": "\\ud83d\\ude00\\ud83d', ['{"a": "\\ud83d\\ude00\\ud83d', '{"a": "\U0001f600\ufffd']),
+    ],
+    ids=["control character", "equal keys", "long number", "JSON in JSON", "surrogates", "broken surrogates"],
+)
+def test_json_is_read_as_leniently_as_clients_read_it(text: str, told: list[str]) -> None:
+    assert list(without_escapes(text)) == told
+
+
+def test_json_within_json_has_a_bottom() -> None:
+    text = "arsenic"
+    for _ in range(9):
+        text = json.dumps([text])
+    (told,) = without_escapes(text)
+    assert told.startswith('["')
+    assert "arsenic" in told
