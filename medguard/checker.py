@@ -36,7 +36,8 @@ class Checker:
 
     Under the policy's `timeout_s` the classifier runs in threads of its own: when time is over the text
     counts as one that the guard failed to judge, and the classifier ends early. Texts checked in one call
-    (`check_prompts`) have as much time as one by one; those that make up one request have the time of one.
+    (`check_prompts`) have as much time as one by one; those of one request, and the inputs of a guard's
+    batch, share the time of one.
     """
 
     def __init__(

@@ -11,6 +11,7 @@ __all__ = ["without_escapes"]
 
 _OPENINGS: Final = ("{", "[", '"')
 _ESCAPE: Final = re.compile(r'\\(?:u([0-9A-Fa-f]{4})|(["\\/bfnrt]))')
+_LETTER: Final = re.compile(r"\\u[0-9A-Fa-f]{4}")
 _CHARACTERS: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 # Strings of JSON inside strings of JSON are read so deep; a text could go on for ever.
 _LEVELS: Final = 4
@@ -20,7 +21,8 @@ def without_escapes(text: str, levels: int = _LEVELS) -> Iterator[str]:
     """Yield `text` itself or, where it is JSON with escapes, all that it says, string by string.
 
     Keys and numbers are told as well, and a string that is such JSON is read in its turn. What merely begins
-    like JSON, as arguments that break off do, is given twice: as it is, and with its escapes undone.
+    like JSON, as arguments that break off do, is given as it is and, where it spells letters by their codes,
+    with its escapes undone too.
 
     Args:
         text: Any text.
@@ -33,7 +35,10 @@ def without_escapes(text: str, levels: int = _LEVELS) -> Iterator[str]:
         # As leniently as clients read it; of equal keys all are kept.
         value = json.loads(text, strict=False, parse_int=str, parse_float=str, object_pairs_hook=_flat)
     except (ValueError, RecursionError):
-        yield from dict.fromkeys((text, _whole(_ESCAPE.sub(_character, text))))
+        yield text
+        # Other escapes hide no word, and their text twice could be too long to judge.
+        if _LETTER.search(text):
+            yield _whole(_ESCAPE.sub(_character, text))
         return
     for string in _strings(value):
         yield from without_escapes(_whole(string), levels - 1)

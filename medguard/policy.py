@@ -127,7 +127,8 @@ class Policy(BaseModel):
     max_chars: int = Field(default=32_000, ge=1)
     """Longest text that is judged, in characters; a longer one counts as a failure to judge."""
     timeout_s: Seconds | None = None
-    """Longest time that one check may take, in seconds; a longer one counts as a failure to judge."""
+    """Longest time that one check may take, in seconds; a longer one counts as a failure to judge. Of texts
+    given to `Checker.check_prompts` each has this time; the inputs of a guard's `batch` share it."""
     context_turns: int = Field(default=4, ge=0)
     """How many earlier turns of the user the last one is also read together with; 0: it is read alone."""
     stream_window_chars: int = Field(default=400, ge=1)

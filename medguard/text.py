@@ -30,7 +30,7 @@ _MEDIA_KEYS: Final = frozenset(
 )
 _ENCODED_KEYS: Final = frozenset({"data", "base64", "file_data"})
 _PAYLOAD_KEYS: Final = _ENCODED_KEYS | {"url", "image_url", "file_url", "file_id"}
-# A link without a media type holds plain text (RFC 2397).
+# A link without a media type holds plain text (RFC 2397), though what is base64 may be anything.
 _TEXT_LINKS: Final = ("data:text/", "data:,", "data:;charset=")
 _OTHER_TYPES: Final = frozenset(
     {"text", "text-plain", "input_text", "output_text", "refusal", "reasoning", "thinking", "function"}

@@ -44,7 +44,8 @@ def _members(declared: Any) -> Iterator[type]:
     """Yield the classes in a type; chat models declare a union of annotated unions of messages."""
     origin = get_origin(declared)
     if origin is Annotated or origin in _GIVE_FIRST:
-        yield from _members(get_args(declared)[0])
+        for member in get_args(declared)[:1]:  # none of a bare generic
+            yield from _members(member)
     elif origin in (Union, UnionType):
         for member in get_args(declared):
             yield from _members(member)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Protocol
 
 from medguard.serve.faults import bad_request
-from medguard.serve.wire import Path, answer_text, text_of, texts_in
+from medguard.serve.wire import Path, decoded_text_of, text_of, texts_in
 
 __all__ = [
     "MODEL_REFUSED",
@@ -123,14 +123,14 @@ class _WithChoices(ABC):
             if not isinstance(choice, dict) or not isinstance(choice.get(self._text_path[0]), dict | str):
                 raise ValueError("a choice has no answer in it")  # noqa: TRY004 - about the content
             # Log-probabilities tell the same text once more, token by token.
-            texts.append(answer_text({key: item for key, item in choice.items() if key != "logprobs"}))
+            texts.append(decoded_text_of({key: item for key, item in choice.items() if key != "logprobs"}))
         beside = {key: item for key, item in body.items() if key != "choices"}
-        return texts, answer_text(beside, labels=None)
+        return texts, decoded_text_of(beside, labels=None)
 
     def plain_text(self, body: dict[str, Any], choice: int) -> Path | None:
         found = list(texts_in(body["choices"][choice]))
         # What escapes hide could not be taken out of JSON.
-        if len(found) == 1 and found[0][0] == self._text_path and answer_text(found[0][1]) == found[0][1]:
+        if len(found) == 1 and found[0][0] == self._text_path and decoded_text_of(found[0][1]) == found[0][1]:
             return ("choices", choice, *self._text_path)
         return None
 

@@ -18,7 +18,7 @@ from medguard.serve.openai_api import (
     readable_message,
     shared_fields,
 )
-from medguard.serve.wire import Path, answer_text, text_of
+from medguard.serve.wire import Path, decoded_text_of, text_of
 
 __all__ = ["Responses"]
 
@@ -95,7 +95,7 @@ class Responses:
             for key, item in body.items()
             if key != "output" and not (key in call.body and call.body[key] == item)
         }
-        return [answer_text(output)], answer_text(rest, labels=None)
+        return [decoded_text_of(output)], decoded_text_of(rest, labels=None)
 
     def plain_text(self, body: dict[str, Any], choice: int) -> Path | None:
         """Return the place of the only text; see `Dialect`."""
@@ -106,7 +106,7 @@ class Responses:
         if not isinstance(content, list) or len(content) != 1 or not isinstance(content[0], dict):
             return None
         text = content[0].get("text")
-        if not isinstance(text, str) or answer_text(output) != text:
+        if not isinstance(text, str) or decoded_text_of(output) != text:
             return None
         return ("output", 0, "content", 0, "text")
 

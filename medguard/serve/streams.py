@@ -67,8 +67,8 @@ class _Choice:
     is_closed: bool = False
     """Whether all has been sent that will be."""
 
-    def flows_on(self, said: Mapping[Path, str], kept_chars: int) -> bool:
-        """Take note of what an event says, if all that each place says still lies together in the stream.
+    def take_in(self, said: Mapping[Path, str], kept_chars: int) -> bool:
+        """Take note of what an event says, and return True, if each place's text still lies together.
 
         It does not where a place goes on after another one spoke: a word could hide behind what came between.
         """
@@ -160,7 +160,8 @@ class StreamGuard:
             choice.has_begun, choice.last = True, part.event
             choice.finish = part.finish or choice.finish
             if self._checks:
-                if self._waits(choice, part):
+                waits = bool(choice.gathered) or part.waits
+                if waits or not choice.take_in(part.said, self._policy.stream_window_chars):
                     choice.gathered.append(part.event)
                 else:
                     windows = choice.hold.feed(part, part.text, is_divisible=part.path is not None)
@@ -201,12 +202,6 @@ class StreamGuard:
             if choice.is_ended and not choice.is_closed and not choice.hold.blocked:
                 sent[index] = self._closed(index, sent[index])
         return [*ready, *(event for events in sent for event in events)]
-
-    def _waits(self, choice: _Choice, part: _Part) -> bool:
-        """Whether what an event says of a choice is judged only at the end of the choice."""
-        if choice.gathered or part.waits:
-            return True
-        return not choice.flows_on(part.said, self._policy.stream_window_chars)
 
     def _task(self, index: int, window: StreamWindow) -> Task:
         return Task(index, self._asked.texts[self._call.prompt_of(index)], window)

@@ -17,7 +17,7 @@ from medguard.escapes import without_escapes
 __all__ = [
     "GAP",
     "Path",
-    "answer_text",
+    "decoded_text_of",
     "encode",
     "has_encoded_media",
     "read_object",
@@ -94,7 +94,7 @@ def text_of(value: Any, *, labels: frozenset[str] | None = _LABELS) -> str:
     return GAP.join(text for _, text in texts_in(value, labels=labels))
 
 
-def answer_text(value: Any, *, labels: frozenset[str] | None = _LABELS) -> str:
+def decoded_text_of(value: Any, *, labels: frozenset[str] | None = _LABELS) -> str:
     """Join the texts inside an answer; JSON among them, such as arguments of tools, is read."""
     texts = (text for _, text in texts_in(value, labels=labels))
     return GAP.join(said for text in texts for said in without_escapes(text))

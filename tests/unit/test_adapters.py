@@ -4,6 +4,7 @@ import asyncio
 import copy
 import functools
 import pickle
+import typing
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import Any
 
@@ -158,6 +159,10 @@ async def streams_later(prompt: str) -> AsyncIterator[AIMessageChunk]:
     yield AIMessageChunk(prompt)
 
 
+def bare(prompt: str) -> typing.Iterator:  # type: ignore[type-arg]
+    yield prompt
+
+
 def several(prompt: str) -> list[AIMessage]:
     return [AIMessage(prompt)]
 
@@ -177,6 +182,7 @@ def unknown(prompt: str) -> Nothing:  # type: ignore[name-defined]  # noqa: F821
         (Says().message, AIMessage),
         (functools.partial(later), AIMessage),
         (asynchronous, GuardedStr),
+        (bare, GuardedStr),
         (several, GuardedStr),
         (unknown, GuardedStr),
         (lambda prompt: prompt, GuardedStr),

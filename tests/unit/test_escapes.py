@@ -58,6 +58,8 @@ def test_no_escape_hides_a_word(word: str) -> None:
         '{"a": "no escape"}',
         "[1] no JSON",
         '{"a": "unknown escape \\y"',
+        '"my file C:\\new',
+        "[1] \\frac{a}{b}",
     ],
 )
 def test_other_text_is_told_as_it_is(text: str) -> None:
