@@ -36,7 +36,7 @@ train-teacher: encoders  ## Train the first teacher, as a bundle of its own. Min
 
 train: train-teacher  ## Rebuild the classifier from data to model card. An hour with a GPU, more than a day on 2 cores.
 	for seed in 2 3 4; do $(TRAIN_TEACHER) --seed $$seed --train-only || exit; done
-	for run in mpnet9-v1 mpnet9-v2 mpnet9-v3 mpnet9-v4; do \
+	for run in mpnet9-v1 mpnet9-v2 mpnet9-v3; do \
 		$(BIN)/python -m training.distill --config training/configs/$$run.toml --train-only || exit; \
 	done
 	$(BIN)/python -m training.distill

@@ -75,9 +75,6 @@ class TeacherConfig(_Strict):
     """Share of the teacher's score in the target of a labelled text; the judge's label is the rest."""
     show_settled: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
     """Share to train on of the labelled texts whose level the teacher gives as the judge did."""
-    keep: Fraction = 0.0
-    """Share of the first teacher's weights in the trained student's (Wortsman et al. 2022, WiSE-FT): what
-    training on new texts made worse elsewhere comes back. Both must have the same shape."""
     pool: PoolConfig
 
 

@@ -109,16 +109,8 @@ def distill(
             prune_feed_forward(
                 model, encoded(_some(data.train, _PRUNING_EXAMPLES, config)), config.feed_forward_width
             )
-    # Keeping a share of 0 needs no weights, and a student of another shape could not take them.
-    start = teachers[0].state_dict() if config.teacher is not None and config.teacher.keep > 0.0 else None
     if not train(
-        model,
-        encoded(training),
-        config,
-        run_folder,
-        device=device,
-        start=start,
-        stop_after_steps=stop_after_steps,
+        model, encoded(training), config, run_folder, device=device, stop_after_steps=stop_after_steps
     ):
         return False
     if output is not None:
@@ -232,15 +224,7 @@ def _load_teachers(
         )
     if teacher.data.holdout_fraction != config.data.holdout_fraction:
         raise MedGuardError(f"{config.id} and its teacher {teacher.id} must hold out the same fraction")
-    if config.teacher.keep > 0.0 and _shape(config) != _shape(teacher):
-        raise MedGuardError(
-            f"{config.id} cannot keep a share of the weights of {teacher.id}, which has another shape"
-        )
     return [load_teacher(teacher, folder) for folder in _teacher_folders(config.teacher, teacher, run_folder)]
-
-
-def _shape(config: TrainingConfig) -> tuple[object, ...]:
-    return config.encoder, config.layers, config.exit_layer, config.feed_forward_width
 
 
 def _teacher_folders(learning: TeacherConfig, teacher: TrainingConfig, run_folder: Path) -> list[Path]:

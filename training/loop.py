@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -29,7 +29,6 @@ def train(
     folder: Path,
     *,
     device: torch.device,
-    start: Mapping[str, torch.Tensor] | None = None,
     stop_after_steps: int | None = None,
 ) -> bool:
     """Train `model` in place, continuing from the checkpoint in `folder` when there is one.
@@ -43,7 +42,6 @@ def train(
         config: Settings of the run.
         folder: Where the checkpoint is kept.
         device: Where to train.
-        start: Weights to mix into the trained ones after the last step, in the share ``teacher.keep``.
         stop_after_steps: Stop after this step, with a checkpoint (None: train to the end).
 
     Returns:
@@ -77,8 +75,6 @@ def train(
             optimiser.step()
             scheduler.step()
             step += 1
-            if step == len(plan) and start is not None and config.teacher is not None:
-                _mix(model, start, config.teacher.keep)
             if step % settings.checkpoint_steps == 0 or step == len(plan) or step == stop_after_steps:
                 _checkpoint(folder, model, optimiser, scheduler, step)
             if step % 10 == 0:
@@ -86,13 +82,6 @@ def train(
         progress.update(task, completed=step)
     model.eval()
     return step == len(plan)
-
-
-@torch.no_grad()
-def _mix(model: GuardModel, start: Mapping[str, torch.Tensor], share: float) -> None:
-    """Move the weights towards those of `start`: linear interpolation (Wortsman et al. 2022, equation 1)."""
-    for name, value in model.named_parameters():
-        value.lerp_(start[name].to(value), share)
 
 
 def _loss(model: GuardModel, batch: Batch, head_weights: torch.Tensor, exit_weight: float) -> torch.Tensor:
