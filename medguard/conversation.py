@@ -9,7 +9,7 @@ both the judgement and, by `without_refused_turns`, of what the model reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby, takewhile
 from typing import Any, Final
 
@@ -25,16 +25,22 @@ from medguard.text import as_messages, beside_messages, has_media, strings_in
 __all__ = ["is_refusal", "prompt_readings", "without_refused_turns"]
 
 _GAP = "\n\n"
+# Pieces of a long answer share as much, so that a sentence at a cut is whole in one of them.
+_OVERLAP_CHARS: Final = 200
 _ANSWERS: Final = (AIMessage, ToolMessage, FunctionMessage)
 
 
-def prompt_readings(value: Any, policy: Policy) -> tuple[str, ...]:
+def prompt_readings(
+    value: Any, policy: Policy, *, is_checked: Callable[[str], bool] | None = None
+) -> tuple[str, ...]:
     """Return the texts to judge before a model may read `value`; the worst of them decides.
 
     Args:
         value: What the model takes: text, a LangChain message or prompt value, a list of messages or of
             OpenAI-style dicts, a mapping with ``messages``, or any mapping with text.
         policy: Says how far back context reaches, and whether tool results, system prompts and media count.
+        is_checked: Whether the guard itself has passed an answer to a question, both joined into one text;
+            such an answer is not read while the user has said nothing since. None: no answer is known.
 
     Returns:
         At least one text, each of them once. The first is what the user says now; then that in the context
@@ -57,7 +63,7 @@ def prompt_readings(value: Any, policy: Policy) -> tuple[str, ...]:
     others = [text for message in _kept(messages, refused) for text in _others(message, policy)]
     if not now and earlier:  # nothing but media or the results of tools
         now = earlier.pop()
-    answered = _after_answer(turns, len(prefill), now, policy)
+    answered = _after_answer(turns, len(prefill), now, policy, is_checked)
     readings = [now, *_in_context(earlier, now, policy), *answered, *reversed(earlier), *others]
     return tuple(dict.fromkeys(text for text in readings if text)) or ("",)
 
@@ -166,26 +172,47 @@ def _in_context(earlier: Sequence[str], now: str, policy: Policy) -> Iterator[st
 
 
 def _after_answer(
-    turns: Sequence[Sequence[BaseMessage]], prefilled: int, now: str, policy: Policy
+    turns: Sequence[Sequence[BaseMessage]],
+    prefilled: int,
+    now: str,
+    policy: Policy,
+    is_checked: Callable[[str], bool] | None,
 ) -> Iterator[str]:
     """The last answer with what it answers and what the user says now, since it may be forged to go on from.
 
     Where that is over the policy's longest text, what it answers is left out, and then what the user says;
-    both are where the policy wants no context.
+    both are where the policy wants no context. An answer that is too long by itself is read in pieces, since
+    that limit is for what users send.
 
     Args:
         turns: The conversation.
         prefilled: How many messages at its end begin the answer that is wanted, and are a part of `now`.
         now: What the user says now.
         policy: Says what the longest text is, and whether turns are read together.
+        is_checked: See `prompt_readings`.
     """
     turns = [*turns[:-1], *(turn[: len(turn) - prefilled] for turn in turns[-1:])]
     for turn in reversed(turns):
         for answer in _answers(turn):
-            together = _joined(list(dict.fromkeys([_said(turn), answer, now])))
-            wanted = [together, _joined([answer, now])] if policy.context_turns else []
-            yield next((text for text in wanted if len(text) <= policy.max_chars), answer)
+            said = _said(turn)
+            together = _joined(list(dict.fromkeys([said, answer, now])))
+            if is_checked is not None and now == said and is_checked(together):
+                return
+            *pieces, end = _cut(answer, policy.max_chars)
+            yield from pieces
+            wanted = [together, _joined([end, now])] if policy.context_turns else []
+            yield next((text for text in wanted if len(text) <= policy.max_chars), end)
             return
+
+
+def _cut(text: str, max_chars: int) -> list[str]:
+    """`text` in overlapping pieces of at most `max_chars`, without those that are blank."""
+    if len(text) <= max_chars:
+        return [text]
+    overlap = min(_OVERLAP_CHARS, max_chars // 2)
+    starts = range(0, len(text) - overlap, max_chars - overlap)
+    pieces = (text[start : start + max_chars] for start in starts)
+    return [piece for piece in pieces if piece.strip()]
 
 
 def _refuse_media(value: Any, policy: Policy) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Final, NotRequired
+from typing import Annotated, Any, Final, NamedTuple, NotRequired
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ToolMessage
 from langchain_core.runnables.config import var_child_runnable_config
@@ -51,6 +52,8 @@ class GuardedState(AgentState[Any]):
 
     medguard_passed: NotRequired[Annotated[list[str], PrivateStateAttr]]
     """Digests of texts already judged in this conversation, so that none is judged at every step."""
+    medguard_failed: NotRequired[Annotated[list[str], PrivateStateAttr]]
+    """Digests of texts that failed in this step and were let through, so that none is judged twice in it."""
 
 
 class MedGuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
@@ -103,6 +106,7 @@ class MedGuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
             raise InvalidInputError("give either a checker, or a policy and a classifier")
         self.checker = Checker(policy=policy, classifier=classifier) if checker is None else checker
         self._seal = f"{self.policy.to_yaml()}\n{self.checker.classifier.id}\n".encode()
+        self._remembered = _Digests()
 
     @property
     def policy(self) -> Policy:
@@ -183,39 +187,43 @@ class MedGuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
 
     def _checked_input(self, state: GuardedState) -> dict[str, Any] | None:
         """Judge what this conversation holds and the guard has not yet passed."""
-        decisive, passed = self._judged_input(state["messages"], state)
-        if decisive is not None and not decisive.allowed:
+        if Stage.PROMPT not in self.policy.stages:
+            return None
+        judged = self._judged(state["messages"], set(state.get("medguard_passed") or ()).__contains__)
+        if judged.refused is not None:
             cleared = {"structured_response": None} if state.get("structured_response") is not None else {}
-            return {"messages": [self._refusal(decisive)], "jump_to": "end", **cleared}
-        return None if decisive is None else {"medguard_passed": passed}
+            return {"messages": [self._refusal(judged.refused)], "jump_to": "end", **cleared}
+        return {"medguard_passed": judged.passed, "medguard_failed": judged.failed}
 
     def _refused_request(self, request: ModelRequest[Any]) -> ModelResponse[Any] | None:
         """Judge what other middleware made of the conversation; return the refusal where that is blocked."""
-        system = [] if request.system_message is None else [request.system_message]
-        decisive, _ = self._judged_input([*system, *request.messages], request.state)
-        if decisive is None or decisive.allowed:
-            return None
-        return ModelResponse(result=[self._refusal(decisive)])
-
-    def _judged_input(
-        self, messages: Sequence[Any], state: Mapping[str, Any]
-    ) -> tuple[Verdict | None, list[str]]:
-        """Judge what `messages` hold beyond what the state says was passed.
-
-        Returns:
-            The verdict that decides, None where there is nothing new, and digests of all that has passed.
-        """
         if Stage.PROMPT not in self.policy.stages:
-            return None, []
-        passed = set(state.get("medguard_passed") or ())
+            return None
+        system = [] if request.system_message is None else [request.system_message]
+        state: Mapping[str, Any] = request.state
+        settled = {*(state.get("medguard_passed") or ()), *(state.get("medguard_failed") or ())}
+        judged = self._judged(
+            [*system, *request.messages], lambda mark: mark in settled or mark in self._remembered
+        )
+        if judged.refused is not None:
+            return ModelResponse(result=[self._refusal(judged.refused)])
+        self._remembered.add(mark for mark in judged.passed if mark not in settled)
+        return None
+
+    def _judged(self, messages: Sequence[Any], is_settled: Callable[[str], bool]) -> _Judged:
+        """Judge what of `messages` is not settled yet, as its digest tells."""
+        readings = _readings(messages, self.policy, self._has_passed_answer)
         # The guard's own words need no judge, and the classifier may well mind them.
-        marks = {self._digest(text): text for text in _readings(messages, self.policy) if text != WITHHELD}
-        fresh = {mark: text for mark, text in marks.items() if mark not in passed}
-        if not fresh:
-            return None, list(marks)
-        verdicts = self.checker.judge(Stage.PROMPT, list(fresh.values()))
-        unjudged = {mark for mark, item in zip(fresh, verdicts, strict=True) if item.failed}
-        return worst(verdicts), [mark for mark in marks if mark not in unjudged]
+        marks = {self._digest(text): text for text in readings if text != WITHHELD}
+        fresh = {mark: text for mark, text in marks.items() if not is_settled(mark)}
+        verdicts = self.checker.judge(Stage.PROMPT, list(fresh.values())) if fresh else []
+        failed = [mark for mark, item in zip(fresh, verdicts, strict=True) if item.failed]
+        decisive = worst(verdicts) if verdicts else None
+        return _Judged(
+            refused=None if decisive is None or decisive.allowed else decisive,
+            passed=[mark for mark in marks if mark not in failed],
+            failed=failed,
+        )
 
     def _checked_answer(self, request: ModelRequest[Any], response: ModelResponse[Any]) -> ModelResponse[Any]:
         """Judge all that the model gave; a refusal in its place has neither tool calls nor structure."""
@@ -226,6 +234,8 @@ class MedGuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
         (verdict,) = self.checker.judge(Stage.RESPONSE, [asked], [text])
         if not verdict.allowed:
             return ModelResponse(result=[self._refusal(verdict)])
+        if not verdict.failed:
+            self._remember_answer(request, response)
         result = [attach_verdicts(message, [verdict]) for message in response.result]
         return ModelResponse(result=result, structured_response=response.structured_response)
 
@@ -244,10 +254,25 @@ class MedGuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
         verdict = worst(self.checker.judge(Stage.PROMPT, texts))
         return result if verdict.allowed else _withheld(request, verdict)
 
-    def _digest(self, text: str | Exception) -> str:
-        """Stands for a text, or an error but not a text of its words, under this policy and classifier."""
-        kind = b"error:" if isinstance(text, Exception) else b"text:"
-        return hashlib.sha256(self._seal + kind + str(text).encode("utf-8", "surrogatepass")).hexdigest()
+    def _remember_answer(self, request: ModelRequest[Any], response: ModelResponse[Any]) -> None:
+        """Remember an answer beside its question, as it is read once its tools have run."""
+        # Before other middleware has changed the conversation, and after.
+        for asked in (request.state["messages"], request.messages):
+            text = _readings([*asked, *response.result], self.policy)[0]
+            if isinstance(text, str):
+                self._remembered.add([self._digest(text, kind="answer")])
+
+    def _has_passed_answer(self, text: str) -> bool:
+        """Whether `text` is an answer that this guard has passed, beside its question."""
+        return self._digest(text, kind="answer") in self._remembered
+
+    def _digest(self, text: str | Exception, kind: str = "text") -> str:
+        """Stands for a text, or an error but not a text of its words, under this policy and classifier.
+
+        Kinds are apart: a question and its answer, joined, have not passed as what a user says.
+        """
+        told = f"{'error' if isinstance(text, Exception) else kind}:{text}"
+        return hashlib.sha256(self._seal + told.encode("utf-8", "surrogatepass")).hexdigest()
 
     def _without_refused(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
         messages: list[AnyMessage] = without_refused_turns(request.messages, self.policy)
@@ -268,9 +293,44 @@ class MedGuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
             yield
 
 
-def _readings(messages: Sequence[Any], policy: Policy) -> Sequence[str | Exception]:
+class _Judged(NamedTuple):
+    """What came of judging a conversation."""
+
+    refused: Verdict | None
+    """The verdict that decides, where it refuses."""
+    passed: list[str]
+    """Digests of all that the conversation holds but what failed."""
+    failed: list[str]
+    """Digests of what could not be judged."""
+
+
+class _Digests:
+    """The digests added last, up to a number of them. Safe to share between threads."""
+
+    def __init__(self, limit: int = 10_000) -> None:
+        self._limit = limit
+        self._digests: dict[str, None] = {}
+        self._lock = threading.Lock()
+
+    def add(self, digests: Iterable[str]) -> None:
+        """Add digests; the oldest make room."""
+        with self._lock:
+            for digest in digests:
+                self._digests.pop(digest, None)
+                self._digests[digest] = None
+                if len(self._digests) > self._limit:
+                    del self._digests[next(iter(self._digests))]
+
+    def __contains__(self, digest: str) -> bool:
+        with self._lock:
+            return digest in self._digests
+
+
+def _readings(
+    messages: Sequence[Any], policy: Policy, is_checked: Callable[[str], bool] | None = None
+) -> Sequence[str | Exception]:
     """What of a conversation is judged, or the error that says why it cannot be read."""
-    return read_or_error(lambda: prompt_readings(list(messages), policy))
+    return read_or_error(lambda: prompt_readings(list(messages), policy, is_checked=is_checked))
 
 
 def _text_or_error(messages: Sequence[BaseMessage]) -> str | Exception:

@@ -1,10 +1,11 @@
-"""Models and tools for agents, and agents with the guard in them."""
+"""Models, tools and middleware for agents, and agents with the guard in them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from langchain.agents import create_agent
+from langchain.agents.middleware import AgentMiddleware
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.outputs import ChatResult
@@ -57,6 +58,26 @@ class Tools:
             return Command(update={"messages": [ToolMessage(result, tool_call_id="call-1")]})
 
         self.all = [look_up, hand_over]
+
+
+class Adds(AgentMiddleware[Any, Any, Any]):
+    """Changes each call of the model on its way."""
+
+    def __init__(self, *messages: Any, is_first: bool = False, **overrides: Any) -> None:
+        super().__init__()
+        self.messages = messages
+        self.is_first = is_first
+        self.overrides = overrides
+
+    def changed(self, request: Any) -> Any:
+        parts = (self.messages, request.messages) if self.is_first else (request.messages, self.messages)
+        return request.override(messages=[*parts[0], *parts[1]], **self.overrides)
+
+    def wrap_model_call(self, request: Any, handler: Any) -> Any:
+        return handler(self.changed(request))
+
+    async def awrap_model_call(self, request: Any, handler: Any) -> Any:
+        return await handler(self.changed(request))
 
 
 def agent_of(

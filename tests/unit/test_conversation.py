@@ -13,9 +13,11 @@ from langchain_core.messages import (
 )
 from langchain_core.prompt_values import ChatPromptValue, StringPromptValue
 
-from medguard import InvalidInputError, Policy
+from medguard import Checker, InvalidInputError, Policy, Stage
 from medguard.conversation import is_refusal, prompt_readings, without_refused_turns
 from medguard.policy import DEFAULT_REFUSAL
+from medguard.testing import KeywordScorer
+from medguard.verdict import Outcome
 
 POLICY = Policy()
 SYSTEM, AI = SystemMessage("be kind"), AIMessage("go on")
@@ -135,12 +137,60 @@ class TestTheLastAnswer:
 
     @pytest.mark.parametrize(
         ("max_chars", "told"),
-        [(42, ("q" * 10, "f" * 20, "n" * 8)), (41, ("f" * 20, "n" * 8)), (29, ("f" * 20,)), (8, ("f" * 20,))],
+        [
+            (42, ("q" * 10, "f" * 20, "n" * 8)),
+            (41, ("f" * 20, "n" * 8)),
+            (29, ("f" * 20,)),
+            (20, ("f" * 20,)),
+        ],
     )
     def test_beside_too_long_a_question_it_is_read_alone(self, max_chars: int, told: tuple[str, ...]) -> None:
         forged = [HumanMessage("q" * 10), AIMessage("f" * 20), HumanMessage("n" * 8)]
         readings = prompt_readings(forged, Policy(max_chars=max_chars))
         assert [text for text in readings if "f" in text] == ["\n\n".join(told)]
+
+    def test_too_long_a_one_is_read_in_pieces_and_the_last_with_what_the_user_says_now(self) -> None:
+        forged = [HumanMessage("q"), AIMessage("0123456789"), HumanMessage("n")]
+        readings = prompt_readings(forged, Policy(max_chars=6))
+        assert readings[2:] == ("012345", "345678", "6789", "q")  # no room for what the user says
+        assert prompt_readings(forged, Policy(max_chars=7))[2:] == ("0123456", "456789", "q")
+        assert prompt_readings(forged, Policy(max_chars=9))[2:] == ("012345678", "56789\n\nn", "q")
+        assert prompt_readings(forged, Policy(max_chars=9, context_turns=0))[1:3] == ("012345678", "56789")
+
+    @pytest.mark.parametrize("max_chars", [1, 2, 3, 500, 999])
+    @pytest.mark.parametrize("length", [1000, 1001, 1700])
+    def test_no_part_of_a_long_one_is_unread_or_over_the_limit(self, max_chars: int, length: int) -> None:
+        answer = "".join(chr(0x4E00 + index) for index in range(length))  # no character twice
+        chat = [HumanMessage("a"), AIMessage(answer), HumanMessage("b")]
+        readings = prompt_readings(chat, Policy(max_chars=max_chars))
+        assert all(len(text) <= max_chars for text in readings)
+        assert set(answer) <= set("".join(readings))
+        if max_chars >= 500:  # else there is room for one word, not for a sentence
+            sentences = [answer[start : start + 200] for start in range(length - 199)]
+            assert all(any(sentence in text for text in readings) for sentence in sentences)
+
+    def test_after_a_long_one_nothing_fails(self) -> None:
+        answer = f"{'Eat plenty of fruit. ' * 30}{' ' * 900}Drink water.{' ' * 900}"
+        chat = [HumanMessage("What should I eat?"), AIMessage(answer), HumanMessage("Thanks!")]
+        checker = Checker(policy=Policy(max_chars=300), classifier=KeywordScorer([]))
+        verdicts = checker.judge(Stage.PROMPT, prompt_readings(chat, checker.policy))
+        assert {verdict.outcome for verdict in verdicts} == {Outcome.PASSED}
+
+    def test_one_that_the_guard_has_passed_is_not_read_again_after_its_tools(self) -> None:
+        asked: list[str] = []
+        conversation = [HumanMessage("b"), CALL, RESULT]
+        before = [HumanMessage("a"), AI]
+        assert prompt_readings(conversation, POLICY, is_checked="b\n\nx".__eq__) == ("b", "found it")
+        readings = prompt_readings([*before, *conversation], POLICY, is_checked="b\n\nx".__eq__)
+        assert readings == ("b", "a\n\nb", "a", "found it")
+        assert "b\n\nx" in prompt_readings(conversation, POLICY, is_checked=asked.append)
+        assert asked == ["b\n\nx"]
+
+    @pytest.mark.parametrize("more", [HumanMessage("go on"), AIMessage("Sure,")])
+    def test_unless_more_has_been_said_since(self, more: BaseMessage) -> None:
+        conversation = [HumanMessage("b"), CALL, RESULT, more]
+        readings = prompt_readings(conversation, POLICY, is_checked=lambda _: True)
+        assert any("x" in text.split() for text in readings)
 
 
 class TestRefusedTurns:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.types import Command
@@ -15,7 +14,7 @@ from medguard import Policy, Stage
 from medguard.middleware import WITHHELD, MedGuardMiddleware
 from medguard.policy import DEFAULT_REFUSAL
 from medguard.testing import KeywordScorer
-from tests.unit.agents import Model, Tools, agent_of, calls, note, run, says
+from tests.unit.agents import Adds, Model, Tools, agent_of, calls, note, run, says
 from tests.unit.guards import Driver
 
 
@@ -99,24 +98,6 @@ class TestToolResults:
         ]
         assert run(driver, agent_of(model), *forged)[-1].content == DEFAULT_REFUSAL
         assert model.shown == []
-
-
-class Adds(AgentMiddleware[Any, Any, Any]):
-    """Changes each call of the model on its way."""
-
-    def __init__(self, *messages: Any, **overrides: Any) -> None:
-        super().__init__()
-        self.messages = messages
-        self.overrides = overrides
-
-    def changed(self, request: Any) -> Any:
-        return request.override(messages=[*request.messages, *self.messages], **self.overrides)
-
-    def wrap_model_call(self, request: Any, handler: Any) -> Any:
-        return handler(self.changed(request))
-
-    async def awrap_model_call(self, request: Any, handler: Any) -> Any:
-        return await handler(self.changed(request))
 
 
 class TestWhatOtherMiddlewareAdds:
