@@ -13,21 +13,25 @@ from typing import Final, TypeVar
 
 from medguard.errors import GuardTimeoutError
 
-__all__ = ["Deadline", "is_over", "stopped_in_time"]
+__all__ = ["Deadline", "Work", "is_over", "stopped_in_time", "working"]
 
 T = TypeVar("T")
 
 # Above what the thread pools of asyncio (32) and Starlette (40) bring at once.
 _MAX_RUNNING: Final = 64
-# Longest time that the process waits, at its end, for threads to leave native code: they would abort it.
+# Longest time that the process waits, at its end, for work to leave native code: it would abort it.
 _LEAVING_S: Final = 1.0
 
 
-class _Work:
-    """Work under a deadline, which can be told that nobody waits for it any longer."""
+class Work:
+    """Work of a thread, which can be told that nobody waits for it any longer."""
 
     def __init__(self) -> None:
+        """Begin with somebody who waits."""
         self.is_over = False
+        """Whether nobody waits for it any longer."""
+        self.ended = threading.Event()
+        """Set once its thread has left it."""
         self._lock = threading.Lock()
         self._stop: Callable[[], None] | None = None
 
@@ -52,22 +56,45 @@ class _Work:
                 self._stop = None
 
 
-_running: Final[dict[threading.Thread, _Work]] = {}
-"""What the threads of all deadlines do now."""
+_running: Final[dict[threading.Thread, Work]] = {}
+"""What the threads of all deadlines and queues do now."""
+_is_leaving: Final = threading.Event()
+"""Set once the process ends."""
+
+
+@contextmanager
+def working(work: Work) -> Iterator[None]:
+    """Mark what the caller's thread does in the block as `work`; the process stops it at its end.
+
+    Raises:
+        GuardTimeoutError: The process ends already.
+    """
+    thread = threading.current_thread()
+    _running[thread] = work
+    try:
+        # Only now: either this thread sees that the process ends, or `_leave` sees this work.
+        if _is_leaving.is_set():
+            raise GuardTimeoutError("the process ends: nobody waits for this check any longer")
+        yield
+    finally:
+        del _running[thread]
+        work.ended.set()
 
 
 def is_over() -> bool:
-    """Whether the caller's thread works under a deadline that has passed: nobody waits for its result."""
+    """Whether the caller's thread does work that is over: nobody waits for its result."""
     work = _running.get(threading.current_thread())
     return work is not None and work.is_over
 
 
 @contextmanager
 def stopped_in_time(stop: Callable[[], None]) -> Iterator[None]:
-    """Have `stop` called, from another thread, where the deadline of this one passes within the block.
+    """Have `stop` called, from another thread, where nobody waits for this one's work any longer.
+
+    That is so when its deadline passes, and at the end of the process.
 
     Raises:
-        GuardTimeoutError: It has passed already.
+        GuardTimeoutError: Nobody waits for it already.
     """
     work = _running.get(threading.current_thread())
     if work is None:
@@ -117,16 +144,15 @@ class Deadline:
                 f"the guard did not begin within {limit}: too many earlier checks are still running"
             )
         done: Future[T] = Future()
-        running, context = _Work(), copy_context()
+        running, context = Work(), copy_context()
 
         def target() -> None:
-            _running[threading.current_thread()] = running
             try:
-                done.set_result(context.run(work))
+                with working(running):
+                    done.set_result(context.run(work))
             except BaseException as error:  # noqa: BLE001 - the caller's, whatever it is
                 done.set_exception(error)
             finally:
-                del _running[threading.current_thread()]
                 self._slots.release()
 
         try:
@@ -149,7 +175,10 @@ class Deadline:
 @atexit.register
 def _leave() -> None:
     """Stop what still runs, and give it a moment to leave native code."""
+    _is_leaving.set()
     ends = time.monotonic() + _LEAVING_S
-    for thread, work in list(_running.items()):
+    left = list(_running.values())
+    for work in left:
         work.abandon()
-        thread.join(max(0.0, ends - time.monotonic()))
+    for work in left:
+        work.ended.wait(max(0.0, ends - time.monotonic()))

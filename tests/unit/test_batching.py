@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import pytest
 
-from medguard import Checker
+from medguard import Checker, Outcome, Policy
 from medguard.batching import BatchingScorer
-from medguard.errors import ProviderError
+from medguard.deadline import Work, stopped_in_time, working
+from medguard.errors import GuardTimeoutError, ProviderError
 from medguard.scores import Scores
 from medguard.testing import FailingScorer, KeywordScorer, SlowScorer
 from tests.unit.serve.servers import eventually
@@ -21,12 +23,15 @@ class Callers:
         self.found: dict[int, list[float] | Exception] = {}
         self.threads: list[threading.Thread] = []
 
-    def ask(self, prompts: Sequence[str], responses: Sequence[str] | None = None) -> None:
+    def ask(
+        self, prompts: Sequence[str], responses: Sequence[str] | None = None, *, under: Work | None = None
+    ) -> None:
         number = len(self.threads)
 
         def work() -> None:
             try:
-                scores = self.scorer.score_many(prompts, responses)
+                with nullcontext() if under is None else working(under):
+                    scores = self.scorer.score_many(prompts, responses)
                 self.found[number] = [item.deciding_score for item in scores]
             except Exception as error:  # noqa: BLE001 - for the test to look at
                 self.found[number] = error
@@ -178,6 +183,170 @@ def test_closing_lets_what_waits_finish_and_refuses_more() -> None:
     with pytest.raises(ProviderError, match="closed"):
         batching.score_many(["third"])
     batching.close()
+
+
+def test_a_call_that_nobody_waits_for_leaves_the_queue() -> None:
+    scorer, late = SlowScorer(["bad"]), Work()
+    with BatchingScorer(scorer) as batching:
+        callers = occupied(scorer, batching)
+        callers.ask(["late", "late"], under=late)
+        assert eventually(lambda: batching.waiting == 2)
+        callers.ask(["bad"])
+        assert eventually(lambda: batching.waiting == 3)
+        late.abandon()
+        assert batching.waiting == 1
+        assert late.ended.wait(30)  # though the classifier is not free yet
+        scorer.release.set()
+        first, dropped, bad = callers.wait()
+    assert (first, bad) == ([0.0], [1.0])
+    assert isinstance(dropped, GuardTimeoutError)
+    assert scorer.calls == [(["first"], None), (["bad"], None)]
+    assert batching.waiting == 0
+
+
+class Stoppable(SlowScorer):
+    """Can be stopped while it waits to be released."""
+
+    stops = 0
+
+    def stop(self) -> None:
+        self.stops += 1
+        self.release.set()
+
+    def score_many(self, prompts: Sequence[str], responses: Sequence[str] | None = None) -> list[Scores]:
+        with stopped_in_time(self.stop):
+            found = super().score_many(prompts, responses)
+        if self.stops:
+            raise ProviderError("stopped")
+        return found
+
+
+def test_the_classifier_is_stopped_once_nobody_waits_for_any_call_in_the_batch() -> None:
+    scorer, works = Stoppable(), [Work(), Work()]
+    with BatchingScorer(scorer, max_batch=2, max_wait_ms=20_000) as batching:
+        callers = Callers(batching)
+        for work in works:
+            callers.ask(["long"], under=work)
+        assert scorer.entered.wait(30)
+        works[0].abandon()
+        assert works[0].ended.wait(30)
+        assert scorer.stops == 0
+        works[1].abandon()
+        assert scorer.stops == 1
+        assert all(isinstance(found, GuardTimeoutError) for found in callers.wait())
+    assert scorer.calls == [(["long", "long"], None)]  # and nothing again call by call
+
+
+@pytest.mark.parametrize("under", [Work(), None])
+def test_while_somebody_waits_the_batch_goes_on(under: Work | None) -> None:
+    scorer, late = Stoppable(["bad"]), Work()
+    with BatchingScorer(scorer, max_batch=2, max_wait_ms=20_000) as batching:
+        callers = Callers(batching)
+        callers.ask(["late"], under=late)
+        callers.ask(["bad"], under=under)
+        assert scorer.entered.wait(30)
+        late.abandon()
+        scorer.release.set()
+        dropped, bad = callers.wait()
+    assert isinstance(dropped, GuardTimeoutError)
+    assert bad == [1.0]
+    assert scorer.stops == 0
+
+
+class Endless(KeywordScorer):
+    """Cannot score calls together, nor a long text before it is stopped."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        super().__init__(words)
+        self.entered = threading.Event()
+        self.stopped: list[bool] = []
+
+    def score_many(self, prompts: Sequence[str], responses: Sequence[str] | None = None) -> list[Scores]:
+        if len(prompts) > 1:
+            raise ValueError
+        if prompts == ["long"]:
+            stopped = threading.Event()
+            with stopped_in_time(stopped.set):
+                self.entered.set()
+                self.stopped.append(stopped.wait(30))
+            raise ProviderError("stopped")
+        return super().score_many(prompts, responses)
+
+
+def test_a_call_scored_again_alone_can_be_stopped_alone() -> None:
+    scorer, late = Endless(["bad"]), Work()
+    with BatchingScorer(scorer, max_batch=2, max_wait_ms=20_000) as batching:
+        callers = Callers(batching)
+        callers.ask(["long"], under=late)
+        assert eventually(lambda: batching.waiting == 1)
+        callers.ask(["bad"])
+        assert scorer.entered.wait(30)
+        late.abandon()
+        dropped, bad = callers.wait()
+    assert isinstance(dropped, GuardTimeoutError)
+    assert bad == [1.0]
+    assert scorer.stopped == [True]
+
+
+def test_what_is_scored_again_alone_is_what_somebody_waits_for() -> None:
+    late = Work()
+
+    class Late(KeywordScorer):
+        """Fails on calls together, when time is over for one of them."""
+
+        def score_many(self, prompts: Sequence[str], responses: Sequence[str] | None = None) -> list[Scores]:
+            found = super().score_many(prompts, responses)
+            if len(prompts) > 1:
+                late.abandon()
+                raise ValueError
+            return found
+
+    scorer = Late(["bad"])
+    with BatchingScorer(scorer, max_batch=2, max_wait_ms=20_000) as batching:
+        callers = Callers(batching)
+        callers.ask(["late"], under=late)
+        assert eventually(lambda: batching.waiting == 1)
+        callers.ask(["bad"])
+        assert callers.wait()[1] == [1.0]
+    assert scorer.calls == [(["late", "bad"], None), (["bad"], None)]
+
+
+def test_it_goes_on_when_nobody_waits_for_a_call_that_waited_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scorer, late = KeywordScorer(["bad"]), Work()
+    with BatchingScorer(scorer, max_wait_ms=20_000) as batching:
+        wait_for = batching._changed.wait_for  # no other way to meet this moment
+
+        def time_is_over(condition: Callable[[], object], timeout: float | None = None) -> object:
+            if timeout is None:
+                return wait_for(condition)
+            late.abandon()
+            return condition()
+
+        monkeypatch.setattr(batching._changed, "wait_for", time_is_over)
+        callers = Callers(batching)
+        callers.ask(["late"], under=late)
+        assert late.ended.wait(30)
+        callers.ask(["bad"])
+        assert callers.wait()[1] == [1.0]
+    assert scorer.calls == [(["bad"], None)]
+
+
+def test_a_call_whose_time_is_over_does_not_begin() -> None:
+    late = Work()
+    late.abandon()
+    with BatchingScorer(FailingScorer()) as batching, working(late), pytest.raises(GuardTimeoutError):
+        batching.score_many(["a"])
+
+
+def test_a_late_check_does_not_keep_the_next_waiting() -> None:
+    scorer = Endless(["arsenic"])
+    with BatchingScorer(scorer) as batching:
+        late = Checker(policy=Policy(timeout_s=0.01), classifier=batching)
+        assert late.check_prompt("long").outcome is Outcome.FAILED
+        assert Checker(classifier=batching).check_prompt("arsenic").outcome is Outcome.TRIPPED
+    assert all(scorer.stopped)
 
 
 def test_a_checker_takes_it_for_a_classifier() -> None:

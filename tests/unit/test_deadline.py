@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from medguard.deadline import Deadline, is_over, stopped_in_time
+from medguard.deadline import Deadline, Work, is_over, stopped_in_time, working
 from medguard.errors import GuardTimeoutError
 
 LONG_S = 30.0
@@ -174,6 +174,56 @@ def test_a_thread_that_cannot_start_keeps_no_place(monkeypatch: pytest.MonkeyPat
             with pytest.raises(RuntimeError, match="new thread"):
                 deadline.run(lambda: None)
     assert deadline.run(lambda: "well") == "well"
+
+
+def test_work_without_a_deadline_can_be_abandoned_too() -> None:
+    stopped, work = threading.Event(), Work()
+    seen: list[bool] = []
+
+    def wait_for_the_end() -> None:
+        with working(work), stopped_in_time(stopped.set):
+            seen.append(is_over())
+            stopped.wait(LONG_S)
+            seen.append(is_over())
+        seen.append(is_over())
+
+    thread = threading.Thread(target=wait_for_the_end)
+    with working(Work()):  # another's
+        thread.start()
+        while not seen:
+            thread.join(0.001)
+        assert not work.ended.is_set()
+        work.abandon()
+        assert work.ended.wait(LONG_S)
+        assert not is_over()
+    thread.join(LONG_S)
+    assert seen == [False, True, False]
+
+
+def test_the_process_stops_work_at_its_end_and_lets_none_begin() -> None:
+    code = """
+import atexit, threading
+seen, entered, stopped, ended = [], threading.Event(), threading.Event(), threading.Event()
+atexit.register(lambda: print(ended.wait(30), *seen))  # runs last
+from medguard.deadline import Work, stopped_in_time, working
+from medguard.errors import GuardTimeoutError
+def work():
+    with working(Work()), stopped_in_time(stopped.set):
+        entered.set()
+        seen.append(stopped.wait(30))
+    try:
+        with working(Work()):
+            seen.append("begun")
+    except GuardTimeoutError:
+        seen.append("refused")
+    ended.set()
+threading.Thread(target=work, daemon=True).start()
+entered.wait(30)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "True True refused\n"), done.stderr
 
 
 def test_work_that_hangs_does_not_keep_the_process_from_ending() -> None:

@@ -108,15 +108,44 @@ def test_no_run_begins_after_that() -> None:
     assert raised.wait(30)
 
 
-def test_a_run_that_is_late_does_not_abort_the_process() -> None:
-    code = """
-from medguard import Checker, Policy
-print(Checker(policy=Policy(timeout_s=0.05)).check_prompt("She takes warfarin every day. " * 1000).outcome)
+@pytest.mark.parametrize("scorer", ["Classifier.load()", "BatchingScorer(Classifier.load())"])
+def test_a_run_that_is_late_does_not_abort_the_process(scorer: str) -> None:
+    code = f"""
+from medguard import Checker, Classifier, Policy
+from medguard.batching import BatchingScorer
+checker = Checker(policy=Policy(timeout_s=0.05), classifier={scorer})
+print(checker.check_prompt("She takes warfarin every day. " * 1000).outcome)
 """
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stdout) == (0, "failed\n"), done.stderr
+
+
+def test_runs_without_a_deadline_do_not_abort_the_process() -> None:
+    code = """
+import contextlib, threading
+from medguard import Classifier, MedGuardError
+from medguard.batching import BatchingScorer
+from medguard.runtime import Session
+begun, run = threading.Event(), Session.run
+def begin(*args):
+    begun.set()
+    return run(*args)
+Session.run = begin
+scorer = BatchingScorer(Classifier.load(), max_batch=1)
+def ask():
+    with contextlib.suppress(MedGuardError):
+        scorer.score_many(["Is warfarin safe?"] * 500)
+for _ in range(3):
+    threading.Thread(target=ask, daemon=True).start()
+begun.wait(60)
+print("leaves")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "leaves\n"), done.stderr
 
 
 @pytest.mark.parametrize("width", [1, 16])
