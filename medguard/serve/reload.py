@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medguard.checker import Checker
 from medguard.classifier import Scorer
-from medguard.errors import MedGuardError
+from medguard.errors import MedGuardError, PolicyError
 from medguard.observe import Observer
 from medguard.policy import Policy
 
@@ -22,8 +22,8 @@ class PolicySource:
     """Holds the checker under the policy in force. A request keeps the checker with which it began.
 
     The file's content is compared, not its time of change: links that are switched, as orchestrators do, and
-    changes within a clock's tick show too. A file that is missing or no valid policy leaves the old one in
-    force.
+    changes within a clock's tick show too. A file that is missing, empty or no valid policy leaves the old
+    one in force.
     """
 
     def __init__(
@@ -58,6 +58,9 @@ class PolicySource:
             return False
         self._content = content
         try:
+            # A file that is just being written is empty for a moment, and no wish for the default policy.
+            if content is not None and not content.strip():
+                raise PolicyError(f"policy file {self._path} is empty")
             self.checker = self._checker(Policy.from_yaml(self._path))
         except MedGuardError as error:
             self.error = str(error)

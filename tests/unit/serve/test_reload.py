@@ -49,7 +49,9 @@ def test_a_change_shows_whatever_its_time_and_length(file: Path) -> None:
     assert policies.checker.policy.action.value == "redact"
 
 
-@pytest.mark.parametrize("content", [WRONG, "operating_point: no-such-point\n", "a: [", None, "\x00"])
+@pytest.mark.parametrize(
+    "content", [WRONG, "operating_point: no-such-point\n", "a: [", None, "\x00", "", "\n"]
+)
 def test_a_wrong_file_leaves_the_old_policy_in_force(
     file: Path, content: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
