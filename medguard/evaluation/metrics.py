@@ -9,6 +9,7 @@ from typing import Any, Final, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from medguard.calibration import clopper_pearson_upper
 from medguard.errors import DataError
 
 __all__ = [
@@ -41,6 +42,8 @@ _SEED: Final = 20260101
 _BINS: Final = 15
 _FLIPS: Final = 9999
 _FEW_KINDS: Final = 64
+# Of each end of a 95% interval.
+_ONE_SIDED: Final = 0.975
 
 
 class Estimate(TypedDict):
@@ -203,18 +206,16 @@ def proportion(hits: NDArray[np.bool_]) -> Estimate:
         hits: Shape (n,).
 
     Raises:
-        DataError: There are no flags, or scipy is missing.
+        DataError: There are no flags.
     """
     if not len(hits):
         raise DataError("a share of no values is undefined")
-    try:
-        from scipy.stats import beta
-    except ImportError as error:
-        raise DataError("intervals of shares need scipy: pip install 'medguard[bench]'") from error
     count, total = int(hits.sum()), len(hits)
-    low = float(beta.ppf(0.025, count, total - count + 1)) if count else 0.0
-    high = float(beta.ppf(0.975, count + 1, total - count)) if count < total else 1.0
-    return {"value": count / total, "low": low, "high": high}
+    return {
+        "value": count / total,
+        "low": 1.0 - clopper_pearson_upper(total - count, total, _ONE_SIDED),
+        "high": clopper_pearson_upper(count, total, _ONE_SIDED),
+    }
 
 
 def bootstrap_percentile(values: Scores, percentile: float) -> Estimate:
