@@ -230,8 +230,25 @@ class Policy(BaseModel):
             PolicyError: The file cannot be read, is not YAML, names a field twice, or is not a policy.
         """
         try:
-            data = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a safe one
-        except (OSError, UnicodeDecodeError) as error:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise PolicyError(f"cannot read policy file {path}: {error}") from error
+        return cls.from_content(content, path)
+
+    @classmethod
+    def from_content(cls, content: bytes, path: str | Path) -> Policy:
+        """Read what a policy file holds, for callers that have read the file themselves.
+
+        Args:
+            content: The file's bytes.
+            path: Where they are from, for error messages.
+
+        Raises:
+            PolicyError: As `from_yaml`.
+        """
+        try:
+            data = yaml.load(content.decode("utf-8"), Loader=_Loader)  # noqa: S506 - a safe one
+        except UnicodeDecodeError as error:
             raise PolicyError(f"cannot read policy file {path}: {error}") from error
         except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as a date in month 13
             raise PolicyError(f"policy file {path} is not YAML: {error}") from error

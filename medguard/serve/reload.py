@@ -46,7 +46,7 @@ class PolicySource:
         self.error: str | None = None
         """Why the file as it is now is not in force; None where it is."""
         if self._path is not None:
-            policy = Policy.from_yaml(self._path)
+            policy = _policy(self._content, self._path)
         self.checker = self._checker(policy if isinstance(policy, Policy) else Policy())
 
     def poll(self) -> bool:
@@ -61,7 +61,7 @@ class PolicySource:
             # A file that is just being written is empty for a moment, and no wish for the default policy.
             if content is not None and not content.strip():
                 raise PolicyError(f"policy file {self._path} is empty")
-            self.checker = self._checker(Policy.from_yaml(self._path))
+            self.checker = self._checker(_policy(content, self._path))
         except MedGuardError as error:
             self.error = str(error)
             logger.error("the policy file is not usable and the old policy stays in force: %s", error)  # noqa: TRY400
@@ -87,6 +87,11 @@ class PolicySource:
 
     def _checker(self, policy: Policy) -> Checker:
         return Checker(policy=policy, classifier=self._classifier, observers=self._observers)
+
+
+def _policy(content: bytes | None, path: Path) -> Policy:
+    """Return the policy that was read; of a file that could not be, reading it once more tells why."""
+    return Policy.from_yaml(path) if content is None else Policy.from_content(content, path)
 
 
 def _content(path: Path) -> bytes | None:
