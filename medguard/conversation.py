@@ -192,17 +192,15 @@ def _after_answer(
         is_checked: See `prompt_readings`.
     """
     turns = [*turns[:-1], *(turn[: len(turn) - prefilled] for turn in turns[-1:])]
-    for turn in reversed(turns):
-        for answer in _answers(turn):
-            said = _said(turn)
-            together = _joined(list(dict.fromkeys([said, answer, now])))
-            if is_checked is not None and now == said and is_checked(together):
-                return
-            *pieces, end = _cut(answer, policy.max_chars)
-            yield from pieces
-            wanted = [together, _joined([end, now])] if policy.context_turns else []
-            yield next((text for text in wanted if len(text) <= policy.max_chars), end)
-            return
+    answered = ((_said(turn), answer) for turn in reversed(turns) for answer in _answers(turn))
+    said, answer = next(answered, ("", ""))
+    together = _joined(list(dict.fromkeys([said, answer, now])))
+    if not answer or (is_checked is not None and now == said and is_checked(together)):
+        return
+    *pieces, end = _cut(answer, policy.max_chars)
+    yield from pieces
+    wanted = [together, _joined([end, now])] if policy.context_turns else []
+    yield next((text for text in wanted if len(text) <= policy.max_chars), end)
 
 
 def _cut(text: str, max_chars: int) -> list[str]:
