@@ -39,7 +39,7 @@ def attack_sets(attacks: Iterable[JailbreakAttack], benign: Sequence[str]) -> di
     trained = {attack.goal for attack in recorded if attack.may_train}
     grouped: dict[str, dict[str, JailbreakAttack]] = {}
     for attack in recorded:
-        if attack.goal not in trained and attack.prompt:
+        if attack.goal not in trained:
             grouped.setdefault(attack.method, {}).setdefault(attack.prompt, attack)
     sets = {}
     for method, prompts in sorted(grouped.items()):

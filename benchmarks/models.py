@@ -26,6 +26,7 @@ import typer
 import medguard
 from benchmarks import keywords
 from benchmarks.sets import DATA, RESULTS, EvaluationSets
+from benchmarks.shared import file_digest
 from medguard import Policy
 from medguard.bundle import Bundle, default_bundle_path
 from medguard.evaluation import datasets
@@ -115,7 +116,7 @@ def _code_digest() -> str:
     package = Path(medguard.__file__).parent
     digest = hashlib.sha256()
     for path in (*sorted(package.rglob("*.py")), Path(keywords.__file__)):
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        digest.update(file_digest(path).encode())
     return digest.hexdigest()[:8]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 
 from benchmarks.keywords import KEYWORDS, count_keywords
+from benchmarks.shared import file_digest
 from medguard import Classifier, __version__
 from medguard.errors import MedGuardError
 
@@ -144,7 +144,7 @@ class TfidfPeer:
     @property
     def files(self) -> Mapping[str, str]:
         """SHA-256 of the model file."""
-        return {self.path.name: _sha256(self.path)}
+        return {self.path.name: file_digest(self.path)}
 
     def score(self, texts: Sequence[str]) -> Array:
         """P(harmful request)."""
@@ -175,7 +175,7 @@ class GraphPeer:
     @property
     def files(self) -> Mapping[str, str]:
         """SHA-256 of the graph."""
-        return {self.graph: _sha256(self.folder / self.graph)}
+        return {self.graph: file_digest(self.folder / self.graph)}
 
     @cached_property
     def _session(self) -> onnxruntime.InferenceSession:
@@ -214,7 +214,3 @@ class GraphPeer:
         row = np.array([ids], dtype=np.int64)
         (logits,) = self._session.run(["logits"], {"input_ids": row, "attention_mask": np.ones_like(row)})
         return self.probability(np.asarray(logits[0], dtype=np.float64))
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

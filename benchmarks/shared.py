@@ -28,6 +28,7 @@ __all__ = [
     "Shares",
     "comparison_key",
     "differences",
+    "file_digest",
     "prompt_scores",
     "ranking",
     "score_texts",
@@ -64,7 +65,12 @@ def comparison_key(classifier: Classifier) -> dict[str, Any]:
 
 def _own_data() -> dict[str, str]:
     """SHA-256 in hexadecimal of each file of the project's own evaluation data, by name."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(DATA.glob("*.jsonl"))}
+    return {path.name: file_digest(path) for path in sorted(DATA.glob("*.jsonl"))}
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def differences(recorded: Mapping[str, Any], key: Mapping[str, Any], parts: Iterable[str]) -> list[str]:
