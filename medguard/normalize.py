@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 __all__ = [
     "Form",
@@ -208,7 +208,11 @@ def _seen(decoded: str) -> str:
 
 def normalize(text: str, is_word: Callable[[str], bool]) -> str:
     """Apply every reversal in turn and return the plain reading of `text`."""
-    return part_symbols(undo_leet(_undisguised(text), is_word))
+    return _plain(_undisguised(text), is_word)
+
+
+def _plain(undisguised: str, is_word: Callable[[str], bool]) -> str:
+    return part_symbols(undo_leet(undisguised, is_word))
 
 
 def _undisguised(text: str) -> str:
@@ -235,31 +239,46 @@ def forms(text: str, is_word: Callable[[str], bool]) -> list[tuple[Form, str]]:
     All payloads of one text make one form, and their plain readings another if they differ, so that their
     number costs nothing. A payload may itself be encoded.
     """
-    first, plain = _readings(text, is_word)
-    found = [(Form.RAW if first == text else Form.NORMALISED, first)]
-    if not _same_reading(plain, first):
-        found.append((Form.NORMALISED, plain))
-    layer, decoded = _payloads([text]), 0
+    own = _read(text, is_word)
+    found = _scored(Form.RAW if own.first == text else Form.NORMALISED, Form.NORMALISED, [own])
+    layer, decoded = _payloads([own]), 0
     while layer and decoded <= _MOST_DECODED * len(text):
         decoded += sum(map(len, layer))
-        first, plain = map("\n".join, zip(*(_readings(payload, is_word) for payload in layer), strict=True))
-        found.append((Form.DECODED, first))
-        if not _same_reading(plain, first):
-            found.append((Form.DECODED, plain))
-        layer = _payloads(layer)
+        readings = [_read(payload, is_word) for payload in layer]
+        found += _scored(Form.DECODED, Form.DECODED, readings)
+        layer = _payloads(readings)
     return found
 
 
-def _readings(text: str, is_word: Callable[[str], bool]) -> tuple[str, str]:
-    """Return `text` as it is, or joined where it is spelled out, and its plain reading."""
+class _Reading(NamedTuple):
+    """One text, with fewer and fewer disguises undone."""
+
+    first: str
+    """As it is, or joined where it is spelled out."""
+    undisguised: str
+    """Letters, of which an encoding may consist."""
+    plain: str
+    """Words."""
+
+
+def _read(text: str, is_word: Callable[[str], bool]) -> _Reading:
+    undisguised = _undisguised(text)
+    first = text
     if _is_spelled_out(text) and _consists_of_words(joined := join_spaced_letters(text), is_word):
-        return joined, normalize(text, is_word)
-    return text, normalize(text, is_word)
+        first = joined
+    return _Reading(first, undisguised, _plain(undisguised, is_word))
 
 
-def _payloads(texts: list[str]) -> list[str]:
-    """List what is encoded in `texts`, each payload once; the letters of an encoding may be disguised."""
-    return list(dict.fromkeys(found for text in texts for found in decode_base64_runs(_undisguised(text))))
+def _scored(first_form: Form, plain_form: Form, readings: list[_Reading]) -> list[tuple[Form, str]]:
+    """List the forms of texts that make one: as they are, and their plain readings if those differ."""
+    first = "\n".join(item.first for item in readings)
+    plain = "\n".join(item.plain for item in readings)
+    return [(first_form, first), *([] if _same_reading(plain, first) else [(plain_form, plain)])]
+
+
+def _payloads(readings: list[_Reading]) -> list[str]:
+    """List what texts encode, each payload once; the letters of an encoding may be disguised."""
+    return list(dict.fromkeys(found for item in readings for found in decode_base64_runs(item.undisguised)))
 
 
 def _is_spelled_out(text: str) -> bool:
