@@ -12,6 +12,7 @@ __all__ = [
     "CascadeConfig",
     "DataConfig",
     "LossConfig",
+    "MiddleConfig",
     "OptimiserConfig",
     "PoolConfig",
     "TeacherConfig",
@@ -85,6 +86,14 @@ class CascadeConfig(_Strict):
     """Share of the held-out harmful requests that the exit may settle as benign."""
 
 
+class MiddleConfig(_Strict):
+    """A head between the exit and the last layer, averaged into the logits of requests."""
+
+    layer: Annotated[int, Field(ge=1)]
+    share: Fraction
+    """Weight of the middle head in the mean; the last layer's is the rest."""
+
+
 class OptimiserConfig(_Strict):
     """AdamW with linear warm-up and decay (Loshchilov and Hutter 2019)."""
 
@@ -99,6 +108,8 @@ class OptimiserConfig(_Strict):
     checkpoint_steps: Annotated[int, Field(ge=1)]
     freeze_words: bool = False
     """Leave the table of words as it was pre-trained, so that words not in training keep their meaning."""
+    only_middle_head: bool = False
+    """Leave everything but the middle head as the teacher's weights have it."""
 
 
 class LossConfig(_Strict):
@@ -110,6 +121,8 @@ class LossConfig(_Strict):
     answer: float
     exit: float = 0.0
     """Weight of the exit's loss beside the last layer's."""
+    middle: float = 0.0
+    """Weight of the middle head's loss beside the last layer's."""
 
 
 class WindowConfig(_Strict):
@@ -133,6 +146,8 @@ class TrainingConfig(_Strict):
     a cascade."""
     cascade: CascadeConfig | None = None
     """Let the exit settle requests that are clearly benign; None runs every layer for every text."""
+    middle: MiddleConfig | None = None
+    """Let a layer between the exit and the last have its say; None for the last layer alone."""
     feed_forward_width: Annotated[int, Field(ge=1)] | None = None
     """Neurons to keep in every feed-forward layer; None keeps all."""
     teacher: TeacherConfig | None = None

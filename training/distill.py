@@ -93,7 +93,7 @@ def distill(
     _claim(run_folder, config, data, teacher)
     tokenizer = read_tokenizer(encoder_folder(config.encoder))
     torch.manual_seed(config.seed)
-    model = load_pretrained(config.encoder, config.layers, config.exit_layer)
+    model = load_pretrained(config.encoder, config.layers, config.exit_layer, config.middle)
 
     def encoded(examples: Sequence[Example]) -> list[Encoded]:
         return encode(examples, tokenizer, config.windows, model.special_tokens)

@@ -14,7 +14,7 @@ from torch import nn
 from medguard.scores import LABELS
 from training.batches import Batch, Encoded, collate, epoch_order
 from training.config import LossConfig, OptimiserConfig, TrainingConfig
-from training.encoder import EXIT_LOGITS, GuardModel
+from training.encoder import EXIT_LOGITS, LAST_LOGITS, MIDDLE_LOGITS, GuardModel
 from training.precision import half_precision
 
 __all__ = ["CHECKPOINT", "train", "write_checkpoint"]
@@ -56,6 +56,9 @@ def train(
     ]
     if settings.freeze_words:
         model.encoder.get_input_embeddings().weight.requires_grad_(False)
+    if settings.only_middle_head:
+        for name, value in model.named_parameters():
+            value.requires_grad_(name.startswith("middle_head."))
     # Fused, a step over the embeddings of a large encoder costs a fifth.
     optimiser = torch.optim.AdamW(_parameter_groups(model, settings), fused=True)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, _schedule(len(plan), settings.warmup_fraction))
@@ -68,7 +71,7 @@ def train(
         while step < len(plan) and (stop_after_steps is None or step < stop_after_steps):
             torch.manual_seed(config.seed * 1_000_003 + step)
             batch = collate([data[index] for index in plan[step]], model.config.pad_token_id, device)
-            loss = _loss(model, batch, weights, config.loss.exit)
+            loss = _loss(model, batch, weights, config.loss)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
@@ -84,8 +87,11 @@ def train(
     return step == len(plan)
 
 
-def _loss(model: GuardModel, batch: Batch, head_weights: torch.Tensor, exit_weight: float) -> torch.Tensor:
-    """Mean over the batch of the weighted binary cross-entropy of the labels that are known."""
+def _loss(model: GuardModel, batch: Batch, head_weights: torch.Tensor, config: LossConfig) -> torch.Tensor:
+    """Mean over the batch of the weighted binary cross-entropy of the labels that are known.
+
+    The heads learn each for itself, so that they err apart.
+    """
     with half_precision(batch.input_ids.device):
         found = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
 
@@ -94,8 +100,11 @@ def _loss(model: GuardModel, batch: Batch, head_weights: torch.Tensor, exit_weig
         per_example = (each * batch.label_mask * head_weights).sum(dim=1)
         return (per_example * batch.weights).sum() / batch.weights.sum()
 
-    loss = entropy(found["logits"])
-    return loss + exit_weight * entropy(found[EXIT_LOGITS]) if EXIT_LOGITS in found else loss
+    loss = entropy(found.get(LAST_LOGITS, found["logits"]))
+    for name, weight in ((EXIT_LOGITS, config.exit), (MIDDLE_LOGITS, config.middle)):
+        if name in found:
+            loss = loss + weight * entropy(found[name])
+    return loss
 
 
 def _head_weights(loss: LossConfig, device: torch.device) -> torch.Tensor:

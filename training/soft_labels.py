@@ -48,7 +48,7 @@ def load_teacher(config: TrainingConfig, run_folder: Path) -> GuardModel:
 
 def empty_model(config: TrainingConfig) -> GuardModel:
     """Build a model of the shape that `config` gives, for weights that were trained under it."""
-    model = load_pretrained(config.encoder, config.layers, config.exit_layer)
+    model = load_pretrained(config.encoder, config.layers, config.exit_layer, config.middle)
     if config.feed_forward_width is not None:
         resize_feed_forward(model, config.feed_forward_width)
     return model
@@ -59,9 +59,11 @@ def start_from(student: GuardModel, teacher: GuardModel) -> None:
     if teacher.config.intermediate_size != student.config.intermediate_size:
         resize_feed_forward(student, teacher.config.intermediate_size)
     own = student.state_dict()
-    # An exit after another layer than the teacher's starts fresh.
-    same_exit = student.exit_layer == teacher.exit_layer
-    shared = {name for name in own if same_exit or not name.startswith("exit_head.")}
+    # A head after another layer than the teacher's starts fresh.
+    layers = {"exit_head.": (student.exit_layer, teacher.exit_layer)}
+    layers |= {"middle_head.": (student.middle_layer, teacher.middle_layer)}
+    fresh = tuple(head for head, (own_layer, other) in layers.items() if own_layer != other)
+    shared = {name for name in own if not name.startswith(fresh)}
     weights = own | {name: value for name, value in teacher.state_dict().items() if name in shared}
     if teacher.exit_head is not None and teacher.exit_layer == student.config.num_hidden_layers:
         weights |= {f"head.{name}": value for name, value in teacher.exit_head.state_dict().items()}
