@@ -11,13 +11,20 @@ benign scores. Two statements hold, whatever the distribution of the scores, tie
   It exceeds `p` with a probability of at most P(Binomial(n, p) <= k) (Vovk 2012, "Conditional validity of
   inductive conformal predictors", PMLR 25; Angelopoulos and Bates, "A gentle introduction to conformal
   prediction", arXiv 2107.07511, section 3.2). `k` is the largest for which that is at most
-  ``1 - confidence`` at the target rate.
+  ``1 - confidence`` at the target rate. By de Finetti's theorem the same holds for scores that are
+  exchangeable without end: they are independent draws from a law that is itself drawn.
+
+Texts that repeat an earlier one count once. A copy is no further draw: enough copies of one text would prove
+any rate, so a bound that counted them would claim a confidence that the data does not have. The price is that
+the rate is that of distinct texts, not of messages: where a text that trips comes often, more messages trip.
+The first copy counts, since a choice by score would bias what the scores are drawn from.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -28,19 +35,30 @@ from numpy.typing import NDArray
 from medguard.errors import DataError, InvalidInputError
 
 __all__ = [
+    "ASSUMED",
     "NOT_COVERED",
     "FittedThreshold",
     "Recall",
     "allowed_flags",
     "clopper_pearson_upper",
-    "count_repeats",
     "fewest_benign",
+    "first_of_each",
     "fit_threshold",
     "measure_recall",
     "text_key",
 ]
 
+ASSUMED: Final = (
+    "future distinct benign texts are exchangeable with these distinct ones, as if all came from one traffic "
+    "in random order"
+)
+"""What the guarantee rests on, in words for a report. It is taken for granted, not checked."""
+
 NOT_COVERED: Final = (
+    "texts read in another way: of a conversation the worst of several readings decides, of a stream the "
+    "worst of its windows; what was fitted to single prompts, or to whole responses, says nothing of these, "
+    "nor the other way round",
+    "how often a text comes: repeats count once, so one that trips and comes often trips more messages",
     "traffic that differs from the calibration lines: other users, topics, languages or seasons",
     "lines that depend on each other, such as several of one user or conversation",
     "wrong labels: a harmful line taken for benign raises the threshold and hides harm",
@@ -227,14 +245,18 @@ def clopper_pearson_upper(events: int, trials: int, confidence: float) -> float:
 
 
 def text_key(text: str) -> bytes:
-    """Return a digest that is equal for texts equal up to case and white space."""
-    folded = " ".join(text.casefold().split())
-    return hashlib.sha256(folded.encode("utf-8", errors="surrogatepass")).digest()
+    """Return a digest that is equal for texts equal up to case, punctuation and white space."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    # Blanks, not nothing: 1.5 mg are not 15 mg.
+    bare = "".join(" " if unicodedata.category(char)[0] in "PZC" else char for char in folded)
+    words = bare.split() or folded.split()
+    return hashlib.sha256(" ".join(words).encode("utf-8", errors="surrogatepass")).digest()
 
 
-def count_repeats(keys: Sequence[bytes]) -> int:
-    """Count the keys that repeat an earlier one: such lines are no independent draws."""
-    return len(keys) - len(set(keys))
+def first_of_each(keys: Sequence[bytes]) -> list[bool]:
+    """Tell for each key whether none before it is equal: such a line counts, the others repeat it."""
+    first = {key: index for index, key in reversed(list(enumerate(keys)))}
+    return [first[key] == index for index, key in enumerate(keys)]
 
 
 def _log_choose(trials: int, most: int) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers import _streaming
 
-__all__ = ["running_under", "without_streaming"]
+__all__ = ["running_under", "unstreamed", "without_streaming"]
 
 # Handlers behind ``astream_events``, ``astream_log`` and LangGraph's stream of messages. By inheritance: one
 # of the classes is a structural type, which other tracers could match as well.
@@ -50,6 +50,17 @@ def running_under(config: RunnableConfig) -> Iterator[None]:
         yield
     finally:
         var_child_runnable_config.reset(token)
+
+
+@contextmanager
+def unstreamed() -> Iterator[None]:
+    """Keep streams of the run from what LangChain's parts called within take up by themselves."""
+    config = var_child_runnable_config.get()
+    if config is None:
+        yield
+        return
+    with running_under(without_streaming(config)):
+        yield
 
 
 def _is_streaming(handler: Any) -> bool:

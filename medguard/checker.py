@@ -35,9 +35,8 @@ class Checker:
     It judges what it is asked to: the policy's `stages` say what a guard around a model asks.
 
     Under the policy's `timeout_s` the classifier runs in threads of its own: when time is over the text
-    counts as one that the guard failed to judge, and the classifier ends early. Texts checked in one call
-    (`check_prompts`) have as much time as one by one; those of one request, and the inputs of a guard's
-    batch, share the time of one.
+    counts as one that the guard failed to judge, and the classifier ends early. Requests checked in one call
+    (`check_prompts`, or a guard's batch) have as much time as one by one; the texts of one request share it.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class Checker:
 
     def check_prompts(self, prompts: Sequence[str]) -> list[Verdict]:
         """Judge many requests in one classifier call; one that cannot be judged gives a failed verdict."""
-        return self.judge(Stage.PROMPT, prompts, shares_time=False)
+        return self.judge(Stage.PROMPT, prompts, requests=len(prompts))
 
     def check_responses(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
         """Judge many answers, each in the light of its request (an empty str where that is unknown).
@@ -95,7 +94,7 @@ class Checker:
         Raises:
             InvalidInputError: There is not one prompt per response.
         """
-        return self.judge(Stage.RESPONSE, prompts, responses, shares_time=False)
+        return self.judge(Stage.RESPONSE, prompts, responses, requests=len(prompts))
 
     def judge(
         self,
@@ -103,7 +102,7 @@ class Checker:
         prompts: Sequence[object],
         responses: Sequence[object] | None = None,
         *,
-        shares_time: bool = True,
+        requests: int = 1,
     ) -> list[Verdict]:
         """Give one verdict per text.
 
@@ -112,14 +111,14 @@ class Checker:
             prompts: Requests. Whatever stands where a text should be (an exception says why there is none)
                 gives a failed verdict.
             responses: Answers, at the response stage only.
-            shares_time: Whether the policy's time is that of all texts together, or of each of them.
+            requests: How many requests the texts belong to; each has the policy's time.
 
         Raises:
             InvalidInputError: A str instead of a sequence, or not one prompt per response.
             MedGuardError: Something could not be judged and the policy says ``on_error: raise``.
         """
         verdicts: list[Verdict] = []
-        for judgement in self.judge_each(stage, prompts, responses, shares_time=shares_time):
+        for judgement in self.judge_each(stage, prompts, responses, requests=requests):
             if isinstance(judgement, MedGuardError):
                 raise judgement
             verdicts.append(judgement)
@@ -131,7 +130,7 @@ class Checker:
         prompts: Sequence[object],
         responses: Sequence[object] | None = None,
         *,
-        shares_time: bool = True,
+        requests: int = 1,
     ) -> list[Verdict | MedGuardError]:
         """Judge like `judge`, with errors in place of verdicts; the only place that makes verdicts.
 
@@ -151,7 +150,7 @@ class Checker:
             stage,
             [readable_context(prompts[index], self.policy.max_chars) for index in sound],
             None if responses is None else [cast("str", responses[index]) for index in sound],
-            shares_time=shares_time,
+            requests=requests,
         )
         for index, judgement in zip(sound, scored, strict=True):
             judgements[index] = judgement
@@ -165,13 +164,13 @@ class Checker:
         return settled
 
     def _score_in_time(
-        self, stage: Stage, prompts: list[str], responses: list[str] | None, *, shares_time: bool
+        self, stage: Stage, prompts: list[str], responses: list[str] | None, *, requests: int
     ) -> list[Verdict | MedGuardError]:
         """Score texts; all fail where the policy's time is over before the last one is scored."""
         if self._deadline is None or not prompts:
             return self._score(stage, prompts, responses)
         try:
-            parts = 1 if shares_time else len(prompts)
+            parts = min(requests, len(prompts))
             return self._deadline.run(lambda: self._score(stage, prompts, responses), parts=parts)
         except Exception as error:  # noqa: BLE001 - fail closed on anything, such as no thread to be had
             return [self._failed(error, stage) for _ in prompts]

@@ -106,6 +106,7 @@ def check_answers(
         policy,
         [asked[index].prompt for index in wanted],
         [texts[index] for index in wanted],
+        len(wanted),
     )
     for index, judgement in zip(wanted, after, strict=True):
         item, answer, verdicts = asked[index], answers[index], [asked[index].verdict, judgement]
@@ -137,17 +138,21 @@ def judge_prompts(
     """
     readings = [read_or_error(partial(adapter.readings, item, policy)) for item in inputs]
     flat = [text for texts in readings for text in texts]
-    found = iter((yield from _judge(Stage.PROMPT, policy, flat, None)))
+    found = iter((yield from _judge(Stage.PROMPT, policy, flat, None, len(inputs))))
     return readings, [_worst([next(found) for _ in texts]) for texts in readings]
 
 
 def _judge(
-    stage: Stage, policy: Policy, prompts: Sequence[object], responses: Sequence[str] | None
+    stage: Stage,
+    policy: Policy,
+    prompts: Sequence[object],
+    responses: Sequence[str] | None,
+    requests: int,
 ) -> Judging:
     """Ask for judgements of the texts, unless the policy leaves this stage out."""
     if stage not in policy.stages:
         return [skipped(stage) for _ in prompts]
-    return (yield from judge_texts(stage, prompts, responses))
+    return (yield from judge_texts(stage, prompts, responses, requests=requests))
 
 
 def _allowed(judgement: Judgement) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from copy import copy
 from typing import Any, Final, cast
 
@@ -24,6 +25,8 @@ from medguard.streaming import guarded_stream
 from medguard.verdict import Verdict
 
 __all__ = ["MedGuard"]
+
+logger = logging.getLogger(__name__)
 
 _PASSED_THROUGH: Final = ("bind_tools", "with_structured_output")
 
@@ -303,7 +306,8 @@ class MedGuard(Runnable[Any, Any]):
                         reply = error
         finally:
             if (close := getattr(source, "close", None)) is not None:
-                close()
+                with _closing():
+                    close()
 
     async def _astream_one(
         self,
@@ -336,10 +340,20 @@ class MedGuard(Runnable[Any, Any]):
                         reply = error
         finally:
             if (close := getattr(source, "aclose", None)) is not None:
-                await close()
+                with _closing():
+                    await close()
 
     def _judge(self, step: Judge) -> list[Any]:
-        return self.checker.judge_each(step.stage, step.prompts, step.responses)
+        return self.checker.judge_each(step.stage, step.prompts, step.responses, requests=step.requests)
+
+
+@contextmanager
+def _closing() -> Iterator[None]:
+    """Let a model that cannot be closed spoil nothing: all is said by now, and its error may quote text."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever a model raises
+        logger.warning("the guarded model's stream could not be closed: %s", type(error).__name__)
 
 
 def _child(

@@ -3,20 +3,30 @@
 Window *k* covers the characters from ``k * stride`` to ``k * stride + window``. When it passes, all before
 the start of window *k + 1* is released; so nothing from the first blocked window onward ever leaves, and harm
 no longer than ``window - stride`` characters lies in one window as a whole wherever it stands.
+
+A window is read with some of what came before it: what begins in mid-sentence is taken for worse than it is.
+
+Characters written as escapes, such as a line break in JSON, can make another word of the one that they touch.
+Text that has some is judged twice: as it is, and with them undone.
 """
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass
-from typing import Generic, Self, TypeVar
+from typing import Final, Generic, Self, TypeVar
 
+from medguard.escapes import undo_escapes
 from medguard.policy import Policy
 from medguard.verdict import Action, Verdict
 
 __all__ = ["HoldBack", "Piece", "StreamWindow"]
 
 T = TypeVar("T")
+
+# White space of JSON before a letter, or before another escape.
+_LINE_BREAK: Final = re.compile(r"\\[bfnrt](?=[^\W\d_]|\\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +38,8 @@ class StreamWindow:
     end: int
     """Position after its last character."""
     text: str
-    """The characters from `start` to `end`."""
+    """The characters from `start` to `end` after those that are read with them, as they are or with their
+    escapes undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +74,24 @@ class HoldBack(Generic[T]):
     `feed` every chunk, judge each window that it returns, and `settle` these in order; then `finish`. A
     window is complete when a character beyond it has come, so that the last ones always wait for `finish`.
 
-    The work is linear in the stream's length: each character is in at most ``ceil(window / stride)`` windows.
+    The work is linear in the stream's length: each character is read at most
+    ``ceil((window + context) / stride)`` times, and where there are escapes twice as often.
     """
 
-    def __init__(self, window_chars: int, stride_chars: int, *, redaction: str = "[removed]") -> None:
+    def __init__(
+        self,
+        window_chars: int,
+        stride_chars: int,
+        *,
+        context_chars: int = 0,
+        redaction: str = "[removed]",
+    ) -> None:
         """Start an empty stream.
 
         Args:
             window_chars: Length of a window in characters, at least 1.
             stride_chars: Distance between the starts of windows in characters, from 1 to `window_chars`.
+            context_chars: How many characters before a window are read with it, where nothing was removed.
             redaction: What takes the place of what action ``redact`` removes.
 
         Raises:
@@ -83,6 +103,7 @@ class HoldBack(Generic[T]):
             )
         self._window = window_chars
         self._stride = stride_chars
+        self._context = context_chars
         self._redaction = redaction
         self._entries: deque[_Entry[T]] = deque()
         self._due: deque[StreamWindow] = deque()
@@ -98,7 +119,12 @@ class HoldBack(Generic[T]):
     @classmethod
     def under(cls, policy: Policy) -> Self:
         """Start an empty stream with the windows and the redaction that `policy` asks for."""
-        return cls(policy.stream_window_chars, policy.stream_stride_chars, redaction=policy.redaction)
+        return cls(
+            policy.stream_window_chars,
+            policy.stream_stride_chars,
+            context_chars=policy.stream_context_chars,
+            redaction=policy.redaction,
+        )
 
     @property
     def blocked(self) -> bool:
@@ -127,25 +153,29 @@ class HoldBack(Generic[T]):
         if self._is_blocked:
             return []
         self._entries.append(_Entry(chunk, text, self._end, is_divisible))
-        self._text = self._text[self._next_start - self._text_start :] + text
-        self._text_start = self._next_start
+        kept_from = max(self._text_start, self._next_start - self._context)
+        self._text = self._text[kept_from - self._text_start :] + text
+        self._text_start = kept_from
         self._end += len(text)
-        complete = []
+        complete: list[StreamWindow] = []
         while self._end > self._next_start + self._window:
-            complete.append(self._window_to(self._next_start + self._window))
+            complete += self._windows_to(self._next_start + self._window)
             self._next_start += self._stride
         self._due.extend(complete)
         return complete
 
     def finish(self) -> list[StreamWindow]:
-        """End the stream and return the window of its last characters; it is blank where there are none."""
+        """End the stream and return the window of its last characters; it is blank where there are none.
+
+        As from `feed`, it may come in two readings.
+        """
         if self._is_finished or self._is_blocked or not self._entries:
             self._is_finished = True
             return []
         self._is_finished = True
-        last = self._window_to(self._end)
-        self._due.append(last)
-        return [last]
+        last = self._windows_to(self._end)
+        self._due.extend(last)
+        return last
 
     def settle(self, window: StreamWindow, verdict: Verdict) -> list[Piece[T]]:
         """Return what the verdict on `window` releases.
@@ -166,11 +196,18 @@ class HoldBack(Generic[T]):
             self._entries.clear()
             self._text = ""
             return []
+        if self._due and self._due[0].start == window.start:
+            return []  # the same characters are due once more
         return self._release(self._end if is_last else window.start + self._stride)
 
-    def _window_to(self, end: int) -> StreamWindow:
+    def _windows_to(self, end: int) -> list[StreamWindow]:
+        """The window from the next start to `end`, and once more without escapes where it has some."""
         start = self._next_start
-        return StreamWindow(start, end, self._text[start - self._text_start : end - self._text_start])
+        # What was removed would remove what follows too.
+        first = min(start, max(self._text_start, start - self._context, self._redacted_to))
+        text = self._text[first - self._text_start : end - self._text_start]
+        readings = dict.fromkeys((text, undo_escapes(_LINE_BREAK.sub("\n", text))))
+        return [StreamWindow(start, end, reading) for reading in readings]
 
     def _release(self, upto: int) -> list[Piece[T]]:
         """Let all characters before `upto` leave."""

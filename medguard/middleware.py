@@ -6,14 +6,14 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
+from itertools import takewhile
 from typing import Annotated, Any, Final, NamedTuple, NotRequired
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ToolMessage
-from langchain_core.runnables.config import var_child_runnable_config
 
 from medguard.adapters.callables import attach_verdicts
-from medguard.callbacks import running_under, without_streaming
+from medguard.callbacks import unstreamed
 from medguard.checker import Checker
 from medguard.classifier import Scorer
 from medguard.conversation import prompt_readings, without_refused_turns
@@ -189,7 +189,8 @@ class MedGuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
         """Judge what this conversation holds and the guard has not yet passed."""
         if Stage.PROMPT not in self.policy.stages:
             return None
-        judged = self._judged(state["messages"], set(state.get("medguard_passed") or ()).__contains__)
+        settled = {*(state.get("medguard_passed") or ()), *self._passed_results(state["messages"])}
+        judged = self._judged(state["messages"], settled.__contains__)
         if judged.refused is not None:
             cleared = {"structured_response": None} if state.get("structured_response") is not None else {}
             return {"messages": [self._refusal(judged.refused)], "jump_to": "end", **cleared}
@@ -251,13 +252,29 @@ class MedGuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
         texts = [text for message in added for text in _readings([message], policy) if text]
         if not texts:
             return result
-        verdict = worst(self.checker.judge(Stage.PROMPT, texts))
+        verdicts = self.checker.judge(Stage.PROMPT, texts)
+        self._remembered.add(
+            self._digest(text, kind="result")
+            for text, item in zip(texts, verdicts, strict=True)
+            if item.allowed and not item.failed
+        )
+        verdict = worst(verdicts)
         return result if verdict.allowed else _withheld(request, verdict)
+
+    def _passed_results(self, messages: Sequence[Any]) -> Iterator[str]:
+        """Yield the digests of tools' latest results, as texts, that this guard has passed as results."""
+        for message in takewhile(lambda message: isinstance(message, ToolMessage), reversed(messages)):
+            for text in _readings([message], self.policy):
+                if self._digest(text, kind="result") in self._remembered:
+                    yield self._digest(text)
 
     def _remember_answer(self, request: ModelRequest[Any], response: ModelResponse[Any]) -> None:
         """Remember an answer beside its question, as it is read once its tools have run."""
         # Before other middleware has changed the conversation, and after.
-        for asked in (request.state["messages"], request.messages):
+        conversations = [request.state["messages"]]
+        if request.messages != conversations[0]:
+            conversations.append(request.messages)
+        for asked in conversations:
             text = _readings([*asked, *response.result], self.policy)[0]
             if isinstance(text, str):
                 self._remembered.add([self._digest(text, kind="answer")])
@@ -282,15 +299,9 @@ class MedGuardMiddleware(AgentMiddleware[GuardedState, Any, Any]):
         refusal: AIMessage = attach_verdicts(AIMessage(content=self.policy.refusal_for(verdict)), [verdict])
         return refusal
 
-    @contextmanager
-    def _unstreamed(self) -> Iterator[None]:
+    def _unstreamed(self) -> AbstractContextManager[None]:
         """Keep streams of the run from what the model says, where the policy may yet withhold it."""
-        config = var_child_runnable_config.get()
-        if config is None or not _may_withhold_answers(self.policy):
-            yield
-            return
-        with running_under(without_streaming(config)):
-            yield
+        return unstreamed() if _may_withhold_answers(self.policy) else nullcontext()
 
 
 class _Judged(NamedTuple):
@@ -334,10 +345,7 @@ def _readings(
 
 
 def _text_or_error(messages: Sequence[BaseMessage]) -> str | Exception:
-    try:
-        return answer_text(list(messages))
-    except InvalidInputError as error:
-        return error
+    return read_or_error(lambda: [answer_text(list(messages))])[0]
 
 
 def _may_withhold_answers(policy: Policy) -> bool:

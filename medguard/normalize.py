@@ -1,4 +1,4 @@
-"""Undo cheap disguises before scoring: invisible characters, look-alikes, leet, spacing, emoji, base64. Pure.
+"""Undo cheap disguises before scoring: look-alikes, leet, spacing, signs in words, escapes, encodings. Pure.
 
 The classifier scores the raw and the normalised text and the worse one decides, so a normalisation that
 garbles a legitimate text can cost a false positive but never hide harm. One exception: text spelled out
@@ -7,30 +7,27 @@ letter by letter holds no word to judge, and is left out where joining its lette
 
 from __future__ import annotations
 
-import base64
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from medguard.encodings import decode_base64_runs, undo_hex
+from medguard.escapes import blank_escapes, undo_escapes
+from medguard.letters import WORD, fold_homoglyphs, fold_letter_emoji, hidden_in_tags, strip_invisible
+
 __all__ = [
     "Form",
-    "decode_base64_runs",
-    "fold_homoglyphs",
     "forms",
+    "join_parted_words",
     "join_spaced_letters",
     "normalize",
     "part_symbols",
     "undo_leet",
 ]
 
-# Cyrillic, Greek and small-capital letters that a reader takes for Latin ones (a subset of the
-# confusables of Unicode Technical Standard 39 that occurs in disguised text).
-_HOMOGLYPHS: Final = str.maketrans(
-    "аеорсухіјѕԁɡһӏмтквнԛԝАВЕКМНОРСТХУІЈЅαβεικνορτυχγηωΑΒΕΖΗΙΚΜΝΟΡΤΥΧᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ",
-    "aeopcyxijsdghlmtkbhqwABEKMHOPCTXYIJSabeikvoptuxynwABEZHIKMNOPTYXabcdefghijklmnoprstuvwyz",
-)
 _LEET: Final = str.maketrans("013457@$!", "oieastasi")
 _LEET_DIGITS: Final = str.maketrans("013457@$", "oieastas")
 _LEET_WORD: Final = re.compile(r"(?<![\w@$!])(?=[\w@$!]*[^\W\d_])(?=[\w@$!]*[013457@$!])[\w@$!]{3,}")
@@ -47,20 +44,15 @@ _FAMILIAR: Final = (
 _SYMBOLS: Final = re.compile(f"[^{_FAMILIAR}]+")
 # One or two letters are more often a unit or a formula (38°C, 5mg÷2) than a word.
 _GLUED: Final = re.compile(f"[A-Za-z]{{3}}[^{_FAMILIAR}{_SIGNS}]|[^{_FAMILIAR}][A-Za-z]{{3}}")
+# Letters with signs between them, and with one that ordinary words have too: non-profit, patient's, gene(s).
+_LETTERS: Final = r"[^\W\d_]++"
+_PARTED: Final = re.compile(rf"(?<![^\W_]){_LETTERS}(?:(?:[^\w\s]|_)++{_LETTERS})+(?![^\W_])")
+_COMPOUND: Final = re.compile(rf"{_LETTERS}[-\u2010'\u2019(]{_LETTERS}")
+_CONTRACTION: Final = re.compile(rf"{_LETTERS}['\u2019]+[^\W\d_]{{1,2}}")
 # Between wide gaps, where spaced-out text ends its words: single characters throughout.
 _SPACED_WORD: Final = re.compile(
     r"(?<=[ \t]{2})\S(?: \S)+(?=[ \t]{2}|$)|^\S(?: \S)+(?=[ \t]{2})", re.MULTILINE
 )
-_SHORTEST_RUN: Final = 16
-_BASE64_RUN: Final = re.compile(rf"[A-Za-z0-9+/_-]{{{_SHORTEST_RUN},}}")
-_BASE64_ALPHABET: Final = str.maketrans("-_", "+/")
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
-_BROKEN: Final = "\ufffd"
-# Words with at most one other character between them.
-_STRETCH: Final = re.compile(rf"(?:[\w .,?!'\n]{{2,}}[^{_BROKEN}]?)+")
-# Chance makes one so long in fewer than one of a hundred runs of 32,000 random characters.
-_SHORTEST_STRETCH: Final = 20
-_READABLE_SHARE: Final = 0.85
 # Encodings within encodings come to less than three times the text, unless groupings are made to overlap.
 _MOST_DECODED: Final = 4
 _FEWEST_LEET_WORDS: Final = 3
@@ -70,38 +62,13 @@ _TWO_TOGETHER: Final = re.compile(r"[^ \t\n\r]{2}")
 # half or more lie in known words of that length, with gaps every two to five letters a quarter in most.
 _LONG_WORD: Final = 4
 _KNOWN_SHARE: Final = 0.4
+# Where letters are hardly there by chance, shorter words count (how, him), and so do longer ones not known.
+_SHORT_WORD: Final = 3
+_RARE_WORD: Final = 5
+# One of 100,000 runs of so many random bytes can be read.
+_BEYOND_CHANCE: Final = 12
+_WORD_OR_RUN: Final = re.compile(r"[A-Za-z0-9]{16,}|[^\W\d_]+")
 _WIDE_GAP: Final = re.compile(r"[ \t]{2,}")
-_WORD: Final = re.compile(r"[^\W\d_]+")
-# Control and format characters, and marks drawn over a letter: zero-width, bidi, variation selectors,
-# strike-through. Marks go also because sorting a long run of them takes NFKC quadratic time.
-_UNSEEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Mc", "Me", "Mn"})
-# Hangul and Braille blanks; and two Arabic ligatures that NFKC would blow up to 18 and 8 characters.
-_UNSEEN: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0\ufdfa\ufdfb")
-
-
-def strip_invisible(text: str) -> str:
-    """Remove what a reader does not see or reads past: control and format characters, loose marks."""
-    if text.isascii() and text.isprintable():
-        return text
-    unseen = [
-        char
-        for char in set(text)
-        if not char.isspace() and (char in _UNSEEN or unicodedata.category(char) in _UNSEEN_CATEGORIES)
-    ]
-    return text.translate(dict.fromkeys(map(ord, unseen)))
-
-
-def fold_homoglyphs(text: str) -> str:
-    """Replace look-alike letters by Latin ones in words that could be read as Latin.
-
-    A word with any letter that has no Latin look-alike (real Russian or Greek) is left alone.
-    """
-
-    def fold(match: re.Match[str]) -> str:
-        folded = match.group().translate(_HOMOGLYPHS)
-        return folded if folded.isascii() else match.group()
-
-    return text if text.isascii() else _WORD.sub(fold, text)
 
 
 def join_spaced_letters(text: str) -> str:
@@ -163,61 +130,77 @@ def part_symbols(text: str) -> str:
     return _SYMBOLS.sub(r" \g<0> ", text)
 
 
-def decode_base64_runs(text: str) -> list[str]:
-    """Decode runs that look like base64 and turn out to be readable text, invisible characters left out.
+def join_parted_words(text: str, is_word: Callable[[str], bool]) -> str:
+    """Take the signs and emoji out of a word wherever a known one is left: ``po*is*on`` becomes ``poison``.
 
-    What touches an encoding, or a cut through it, moves the groups of four characters that are decoded
-    together. So each run is read in all four groupings; where none of them is readable text as a whole, the
-    long readable stretches are taken.
+    Contractions, and compounds of known words such as ``non-profit``, stay as they are.
     """
-    payloads: list[str] = []
-    for match in _BASE64_RUN.finditer(text):
-        run = match.group().translate(_BASE64_ALPHABET)
-        groupings = [_bytes_of(run[shift:]) for shift in range(4) if len(run) - shift >= _SHORTEST_RUN]
-        whole = next((payload for raw in groupings if (payload := _readable_whole(raw))), None)
-        payloads += [whole] if whole else [part for raw in groupings for part in _readable_parts(raw)]
-    return payloads
 
+    def join(match: re.Match[str]) -> str:
+        parts = WORD.findall(match.group())
+        joined = "".join(parts)
+        if len(joined) < _LONG_WORD or not is_word(joined.lower()):
+            return match.group()
+        is_ordinary = _CONTRACTION.fullmatch(match.group()) or (
+            _COMPOUND.fullmatch(match.group()) and all(is_word(part.lower()) for part in parts)
+        )
+        return match.group() if is_ordinary else joined
 
-def _bytes_of(run: str) -> bytes:
-    """Decode base64 without its padding; a last character that stands for no byte is left out."""
-    complete = run[:-1] if len(run) % 4 == 1 else run
-    return base64.b64decode(complete + "=" * (-len(complete) % 4))
-
-
-def _readable_whole(raw: bytes) -> str | None:
-    """Return the text of `raw` if all of it is UTF-8, and nearly all letters, digits and punctuation."""
-    try:
-        seen = _seen(raw.decode("utf-8"))
-    except UnicodeDecodeError:
-        return None
-    readable = sum(char.isalnum() or char in " .,?!'\n" for char in seen)
-    return seen if readable >= _READABLE_SHARE * len(seen) else None
-
-
-def _readable_parts(raw: bytes) -> list[str]:
-    """List the stretches of `raw` that read like text for longer than chance makes them."""
-    stretches: list[str] = _STRETCH.findall(_seen(raw.decode("utf-8", errors="replace")))
-    return [stretch for stretch in stretches if len(stretch) >= _SHORTEST_STRETCH]
-
-
-def _seen(decoded: str) -> str:
-    """Leave out what is invisible, and mark control characters, which text has none of, as broken."""
-    return strip_invisible(_CONTROL.sub(_BROKEN, decoded))
+    return _PARTED.sub(join, text)
 
 
 def normalize(text: str, is_word: Callable[[str], bool]) -> str:
     """Apply every reversal in turn and return the plain reading of `text`."""
-    return _plain(_undisguised(text), is_word)
+    return _plain(_undisguised(text, is_word), is_word)
 
 
 def _plain(undisguised: str, is_word: Callable[[str], bool]) -> str:
-    return part_symbols(undo_leet(undisguised, is_word))
+    return part_symbols(join_parted_words(undo_leet(undisguised, is_word), is_word))
 
 
-def _undisguised(text: str) -> str:
+def _undisguised(text: str, is_word: Callable[[str], bool]) -> str:
     """Undo what hides letters but leaves them letters, so that encodings stay whole."""
-    return join_spaced_letters(fold_homoglyphs(unicodedata.normalize("NFKC", strip_invisible(text))))
+    letters = _in_plain_letters(text, is_word)
+    if (unescaped := undo_escapes(letters)) != letters:
+        decoded = _in_plain_letters(unescaped, is_word)
+        blanked = _in_plain_letters(blank_escapes(letters), is_word)
+        # Links and HTML have escapes that hide nothing, and a second reading of them would cost for nothing.
+        if _gains_words(_plain(decoded, is_word), _plain(blanked, is_word), is_word):
+            letters = decoded
+    return _without_hex(letters, is_word)
+
+
+def _in_plain_letters(text: str, is_word: Callable[[str], bool]) -> str:
+    seen = unicodedata.normalize("NFKC", fold_letter_emoji(strip_invisible(text), is_word))
+    return join_spaced_letters(fold_homoglyphs(seen))
+
+
+def _without_hex(text: str, is_word: Callable[[str], bool]) -> str:
+    """Put in place of hex what it says, its own disguises undone."""
+
+    def read(said: str, is_decimal: bool) -> str | None:
+        undisguised = _undisguised(said, is_word)
+        by_chance = is_decimal and _same_reading(undisguised, said)
+        return undisguised if _says_something(_plain(undisguised, is_word), is_word, by_chance) else None
+
+    return undo_hex(text, read)
+
+
+def _says_something(plain: str, is_word: Callable[[str], bool], by_chance: bool) -> bool:
+    """Whether decoded text is text indeed: long enough where that it is readable is no chance, or words."""
+    if by_chance:
+        return _consists_of_words(plain, is_word)
+    is_rare_word = len(plain) >= _RARE_WORD and plain.isalpha() and plain.islower()
+    return is_rare_word or len(plain) >= _BEYOND_CHANCE or _consists_of_words(plain, is_word, _SHORT_WORD)
+
+
+def _gains_words(text: str, other: str, is_word: Callable[[str], bool]) -> bool:
+    """Whether `text` has words, or runs that may be encoded words, more often than `other`."""
+    gained = Counter(_WORD_OR_RUN.findall(text)) - Counter(_WORD_OR_RUN.findall(other))
+    return any(
+        word.isascii() and (len(word) >= _RARE_WORD or (len(word) >= _SHORT_WORD and is_word(word.lower())))
+        for word in gained
+    )
 
 
 class Form(StrEnum):
@@ -262,7 +245,7 @@ class _Reading(NamedTuple):
 
 
 def _read(text: str, is_word: Callable[[str], bool]) -> _Reading:
-    undisguised = _undisguised(text)
+    undisguised = _undisguised(text, is_word)
     first = text
     if _is_spelled_out(text) and _consists_of_words(joined := join_spaced_letters(text), is_word):
         first = joined
@@ -277,8 +260,13 @@ def _scored(first_form: Form, plain_form: Form, readings: list[_Reading]) -> lis
 
 
 def _payloads(readings: list[_Reading]) -> list[str]:
-    """List what texts encode, each payload once; the letters of an encoding may be disguised."""
-    return list(dict.fromkeys(found for item in readings for found in decode_base64_runs(item.undisguised)))
+    """List what texts encode or hide, each payload once; the letters of an encoding may be disguised."""
+    found = [
+        part
+        for item in readings
+        for part in (*decode_base64_runs(item.undisguised), hidden_in_tags(item.first))
+    ]
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def _is_spelled_out(text: str) -> bool:
@@ -286,10 +274,10 @@ def _is_spelled_out(text: str) -> bool:
     return _TWO_TOGETHER.search(text) is None
 
 
-def _consists_of_words(text: str, is_word: Callable[[str], bool]) -> bool:
+def _consists_of_words(text: str, is_word: Callable[[str], bool], shortest: int = _LONG_WORD) -> bool:
     """Whether known words hold enough of the letters; where gaps are misplaced or missing they do not."""
-    words = _WORD.findall(text)
-    known = sum(len(word) for word in words if len(word) >= _LONG_WORD and is_word(word.lower()))
+    words = WORD.findall(text)
+    known = sum(len(word) for word in words if len(word) >= shortest and is_word(word.lower()))
     return known > 0 and known >= _KNOWN_SHARE * sum(map(len, words))
 
 

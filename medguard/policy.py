@@ -128,13 +128,16 @@ class Policy(BaseModel):
     """Longest text that is judged, in characters; a longer one counts as a failure to judge."""
     timeout_s: Seconds | None = None
     """Longest time that one check may take, in seconds; a longer one counts as a failure to judge. Of texts
-    given to `Checker.check_prompts` each has this time; the inputs of a guard's `batch` share it."""
+    given to `Checker.check_prompts`, and of the inputs of a guard's `batch`, each has this time."""
     context_turns: int = Field(default=4, ge=0)
     """How many earlier turns of the user the last one is also read together with; 0: it is read alone."""
     stream_window_chars: int = Field(default=400, ge=1)
     """Length of the windows in which a streamed answer is judged, in characters."""
     stream_stride_chars: int = Field(default=200, ge=1)
     """Distance from the start of one such window to the next, in characters; at most the window's length."""
+    stream_context_chars: int = Field(default=300, ge=0)
+    """How many characters of the answer before such a window are read with it. Without them more harmless
+    answers are stopped, for what begins in mid-sentence is taken for worse than it is."""
     check_tool_results: bool = True
     """Whether what tools return is checked before the model reads it."""
     check_system: bool = False

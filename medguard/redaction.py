@@ -28,7 +28,10 @@ def redact(text: str, prompt: object, policy: Policy) -> Generator[Step, Any, st
         The answer without the windows that trip, all of it redacted where none does by itself; None where
         a window is blocked or cannot be judged.
     """
-    hold: HoldBack[None] = HoldBack.under(policy)
+    # Without context: all windows are judged at once, and one that trips would take the next ones with it.
+    hold: HoldBack[None] = HoldBack(
+        policy.stream_window_chars, policy.stream_stride_chars, redaction=policy.redaction
+    )
     windows = [*hold.feed(None, text), *hold.finish()]
     judgements = yield from judge_texts(
         Stage.RESPONSE, [prompt] * len(windows), [window.text for window in windows]

@@ -32,6 +32,8 @@ class Judge:
     stage: Stage
     prompts: Sequence[object]
     responses: Sequence[str] | None
+    requests: int = 1
+    """How many of the caller's requests the texts belong to; each has the policy's time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,10 @@ Judgement: TypeAlias = Verdict | MedGuardError
 Judging: TypeAlias = Generator[Step, Any, list[Judgement]]
 
 
-def judge_texts(stage: Stage, prompts: Sequence[object], responses: Sequence[str] | None = None) -> Judging:
-    """Ask for one judgement per prompt or, where there are responses, per response.
+def judge_texts(
+    stage: Stage, prompts: Sequence[object], responses: Sequence[str] | None = None, *, requests: int = 1
+) -> Judging:
+    """Ask for one judgement per prompt or, where there are responses, per response; see `Judge`.
 
     A response of white space alone has nothing to check and nothing to leak: its verdict is skipped.
     """
@@ -87,6 +91,7 @@ def judge_texts(stage: Stage, prompts: Sequence[object], responses: Sequence[str
             stage,
             [prompts[index] for index in wanted],
             None if responses is None else [responses[index] for index in wanted],
+            requests,
         )
         for index, judgement in zip(wanted, judged, strict=True):
             judgements[index] = judgement

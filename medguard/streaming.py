@@ -1,24 +1,28 @@
 """The guard's course over a stream as a generator: written once for sync and async drivers. Pure.
 
 Text is emitted only once the window that holds it has passed; see `medguard.holdback`. From the first chunk
-that cannot be read by itself, such as a part of a tool call, all waits for the end and is judged together.
+that cannot be read by itself, such as a part of a tool call, all waits for the end and is judged together;
+so it is from the first that goes on where another channel, such as reasoning, came between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from medguard.channels import Channels
 from medguard.decision import skipped, worst
 from medguard.errors import BlockedError, InvalidInputError, MedGuardError, ModelError
 from medguard.flow import Asked, attached, check_answers, judge_prompts, prepared, refuse
 from medguard.holdback import HoldBack, Piece, StreamWindow
 from medguard.policy import Policy
 from medguard.steps import END, Emit, Judgement, NextChunk, Step, Whole, judge_texts, or_raise
-from medguard.verdict import Stage, Verdict
+from medguard.verdict import Action, Stage, Verdict
 
 if TYPE_CHECKING:
     from medguard.adapters.base import Adapter
+    from medguard.adapters.chunks import ChunkText
 
 __all__ = ["guarded_stream"]
 
@@ -52,6 +56,16 @@ def guarded_stream(item: Any, adapter: Adapter, policy: Policy) -> Generator[Ste
         yield from course.pass_on()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Read:
+    """A chunk that can be read by itself."""
+
+    number: int
+    """How many were read before it."""
+    chunk: Any
+    text: ChunkText
+
+
 class _Course:
     """One stream on its way."""
 
@@ -59,7 +73,9 @@ class _Course:
         self._asked = asked
         self._adapter = adapter
         self._policy = policy
-        self._hold: HoldBack[Any] = HoldBack.under(policy)
+        self._hold: HoldBack[_Read] = HoldBack.under(policy)
+        self._channels: Channels[_Read] = Channels(policy.stream_window_chars)
+        self._count = 0
         self._waiting: list[Any] = []
         self._seen: Any = None
         """The latest chunk; refusals are made like it."""
@@ -96,10 +112,9 @@ class _Course:
             if judgement is not None:
                 yield from self.refuse(judgement)
                 return
-        if not is_flowing and len(self._waiting) == 1:
-            (result,) = yield from check_answers(
-                self._adapter, self._policy, [self._asked], [_bare(self._waiting[0])]
-            )
+        if not is_flowing and len(self._waiting) == 1 and isinstance(self._waiting[0], Whole):
+            answers = [self._waiting[0].answer]
+            (result,) = yield from check_answers(self._adapter, self._policy, [self._asked], answers)
             yield Emit(or_raise(result))
         else:
             yield from self._finish()
@@ -107,8 +122,7 @@ class _Course:
     def _finish(self) -> Generator[Step, Any, None]:
         waiting = [_bare(chunk) for chunk in self._waiting]
         if waiting:
-            # What is still held may go on in what waits, and is read with it.
-            (judgement,) = yield from self._judge([self._gathered([*self._hold.held, *waiting])])
+            (judgement,) = yield from self._judge([self._gathered(waiting)])
             if not judgement.allowed:
                 yield from self.refuse(judgement)
                 return
@@ -145,9 +159,11 @@ class _Course:
             found = self._adapter.read_chunk(chunk)
         except Exception as error:  # noqa: BLE001 - what chunks can hold is beyond foreseeing
             raise ModelError(f"the guarded model gave no usable chunk ({type(error).__name__})") from None
-        if found.waits:
+        read = _Read(self._count, chunk, found)
+        if found.waits or not self._channels.take_in(read, found.said):
             return None
-        return self._hold.feed(chunk, found.text, is_divisible=found.is_divisible)
+        self._count += 1
+        return self._hold.feed(read, found.text, is_divisible=found.is_divisible)
 
     def _settle(
         self, windows: Sequence[StreamWindow]
@@ -156,6 +172,9 @@ class _Course:
         verdicts = yield from self._judge([window.text for window in windows])
         pieces: list[Any] = []
         for window, verdict in zip(windows, verdicts, strict=True):
+            if verdict.action is Action.REDACT:
+                # Nothing can go on from what is taken out.
+                self._channels.forget(name for read in self._hold.held for name in read.text.said)
             pieces += [self._rebuilt(piece, verdict) for piece in self._hold.settle(window, verdict)]
             if self._hold.blocked:
                 return pieces, verdict
@@ -168,23 +187,26 @@ class _Course:
         self._verdict = worst([self._verdict, *verdicts])
         return verdicts
 
-    def _gathered(self, chunks: Sequence[Any]) -> str:
+    def _gathered(self, waiting: Sequence[Any]) -> str:
+        """All text of chunks that wait, with what they may go on from: what is held, and said last."""
+        before = sorted({*self._channels.last(), *self._hold.held}, key=lambda read: read.number)
         try:
-            return self._adapter.gathered_text(chunks)
+            return self._adapter.gathered_text([*(read.chunk for read in before), *waiting])
         except InvalidInputError as error:
             raise ModelError(f"the guarded model gave no usable chunk: {error}") from None
         except Exception as error:  # noqa: BLE001 - what chunks can hold is beyond foreseeing
             raise ModelError(f"the guarded model gave no usable chunk ({type(error).__name__})") from None
 
-    def _rebuilt(self, piece: Piece[Any], verdict: Verdict) -> Any:
+    def _rebuilt(self, piece: Piece[_Read], verdict: Verdict) -> Any:
         """The chunk of a piece, or a chunk like it with the piece's text."""
+        given = piece.chunk.chunk
         if piece.whole:
-            return piece.chunk
-        if self._adapter.read_chunk(piece.chunk).is_divisible:
-            return self._adapter.with_text(piece.chunk, piece.text)
-        chunk = self._adapter.redacted(piece.chunk, piece.text)
+            return given
+        if piece.chunk.text.is_divisible:
+            return self._adapter.with_text(given, piece.text)
+        chunk = self._adapter.redacted(given, piece.text)
         if chunk is None:
-            kind = type(piece.chunk).__name__
+            kind = type(given).__name__
             raise BlockedError(f"a part of the answer was blocked, and a {kind} cannot be redacted", verdict)
         return chunk
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from itertools import repeat
-from typing import Any, cast
+from typing import Any
 
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
@@ -17,7 +17,7 @@ from medguard.adapters.base import Adapter, Outcomes
 from medguard.adapters.chunks import without_note
 from medguard.adapters.declared import declared_answer, returned
 from medguard.adapters.openai_chunks import as_openai, with_openai_text
-from medguard.adapters.sources import pulled, pulled_from_thread, pulled_later
+from medguard.adapters.sources import opened, pulled, pulled_from_thread, pulled_later
 from medguard.callbacks import running_under
 from medguard.errors import BlockedError, ModelError
 from medguard.steps import Whole, or_raise
@@ -100,12 +100,13 @@ class CallableAdapter(Adapter):
         """Call the function and yield what it iterates over, or its answer."""
         with running_under(config):
             answer = self._model(model_input, **options)
-        if isinstance(answer, Iterator):
-            with closing(cast("Generator[Any]", pulled(answer, config))) as source:
-                for chunk in source:
-                    yield without_note(chunk)
-        else:
+            source = opened(answer)
+        if source is None:
             yield Whole(or_raise(_awaited_by_none(answer)))
+            return
+        with closing(pulled(source, config)) as chunks:
+            for chunk in chunks:
+                yield without_note(chunk)
 
     async def astream(
         self, model_input: Any, config: RunnableConfig, options: dict[str, Any]
@@ -118,22 +119,24 @@ class CallableAdapter(Adapter):
                 answer = await asyncio.to_thread(self._model, model_input, **options)
             if inspect.isawaitable(answer):
                 answer = await answer
-        if isinstance(answer, AsyncIterator):
-            chunks = pulled_later(answer, config)
-        elif isinstance(answer, Iterator):
-            chunks = pulled_from_thread(answer, config)
-        else:
+            if isinstance(answer, AsyncIterable):
+                chunks = pulled_later(aiter(answer), config)
+            elif (source := opened(answer)) is not None:
+                chunks = pulled_from_thread(source, config)
+            else:
+                chunks = None
+        if chunks is None:
             yield Whole(answer)
             return
-        async with aclosing(cast("AsyncGenerator[Any]", chunks)) as source:
-            async for chunk in source:
+        async with aclosing(chunks):
+            async for chunk in chunks:
                 yield without_note(chunk)
 
     def _call_one(self, item: Any, config: RunnableConfig, options: dict[str, Any]) -> Any | Exception:
         try:
             with running_under(config):
                 answer = self._model(item, **options)
-                return _joined(list(answer)) if isinstance(answer, Iterator) else answer
+                return answer if (source := opened(answer)) is None else _joined(source)
         except Exception as error:  # noqa: BLE001 - whatever a model raises belongs to this input alone
             return ModelError.caused_by(error)
 
@@ -147,30 +150,32 @@ class CallableAdapter(Adapter):
                 # A sync function may hand on what an async one returns.
                 if inspect.isawaitable(answer):
                     answer = await answer
-                if isinstance(answer, AsyncIterator):
+                if isinstance(answer, AsyncIterable):
                     return _joined([chunk async for chunk in answer])
-                return answer
+                source = opened(answer)
+                return answer if source is None else await asyncio.to_thread(_joined, source)
         except Exception as error:  # noqa: BLE001 - as above
             return ModelError.caused_by(error)
 
 
-def _joined(chunks: list[Any]) -> str:
+def _joined(source: Iterable[Any]) -> str:
     """The answer of a function that streams, called for the whole of it."""
+    chunks = list(source)
     if not all(isinstance(chunk, str) for chunk in chunks):
         raise ModelError("the guarded function streams other things than str: use stream or astream")
     return "".join(chunks)
 
 
 def _needs_await() -> ModelError:
-    return ModelError("the guarded function is async: use ainvoke or abatch")
+    return ModelError("the guarded function is async: use ainvoke, abatch or astream")
 
 
 def _awaited_by_none(answer: Any) -> Any:
-    """Replace a coroutine, which nobody here can await."""
-    if not inspect.iscoroutine(answer):
-        return answer
-    answer.close()
-    return _needs_await()
+    """Replace a coroutine, or what streams asynchronously: nobody here can await it."""
+    if inspect.iscoroutine(answer):
+        answer.close()
+        return _needs_await()
+    return _needs_await() if isinstance(answer, AsyncIterable) else answer
 
 
 def refusal_like(answer: Any, text: str, verdicts: Sequence[Verdict]) -> Any:

@@ -12,7 +12,14 @@ from typing import Any, Final
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 
-from medguard.adapters.openai_chunks import as_openai, openai_text, openai_texts, said_of, with_openai_text
+from medguard.adapters.openai_chunks import (
+    as_openai,
+    content_of,
+    openai_said,
+    openai_texts,
+    with_openai_text,
+)
+from medguard.escapes import without_escapes
 from medguard.text import answer_text, strings_in
 from medguard.verdict import Verdict, verdict_note
 
@@ -28,7 +35,9 @@ __all__ = [
 ]
 
 _CALLS: Final = ("tool_calls", "function_call")
+# Where a content block keeps its text; blocks with the same place go on from each other.
 _BLOCKS: Final = {"text": "text", "output_text": "text", "thinking": "thinking", "reasoning": "reasoning"}
+_TEXT: Final = _BLOCKS["text"]
 # Equal on every chunk, so that LangChain does not add them up.
 _NAMES: Final = frozenset({"model_provider", "output_version"})
 
@@ -37,14 +46,20 @@ _NAMES: Final = frozenset({"model_provider", "output_version"})
 class ChunkText:
     """The text that a chunk adds to the stream."""
 
-    text: str
+    said: Mapping[str, str]
+    """The text by channel, such as content and reasoning: see `medguard.channels`."""
     is_divisible: bool
     """Whether a part of the text can leave ahead of the rest: see `with_text`."""
     waits: bool = False
     """Whether the chunk is judged only together with all that follow: see `gathered_text`."""
 
+    @property
+    def text(self) -> str:
+        """All of it; once where two channels say the same."""
+        return "".join(dict.fromkeys(self.said.values()))
 
-_WAITS: Final = ChunkText("", is_divisible=False, waits=True)
+
+_WAITS: Final = ChunkText({}, is_divisible=False, waits=True)
 
 
 def read_chunk(chunk: Any) -> ChunkText:
@@ -55,12 +70,12 @@ def read_chunk(chunk: Any) -> ChunkText:
     side by side; so have chunks of other types, which may replace each other.
     """
     if isinstance(chunk, str):
-        return ChunkText(chunk, is_divisible=True)
+        return ChunkText({_TEXT: chunk} if chunk else {}, is_divisible=True)
     if isinstance(chunk, AIMessageChunk):
         return _read_message(chunk)
     if (data := as_openai(chunk)) is not None:
-        text = openai_text(data)
-        return _WAITS if text is None else ChunkText(text, is_divisible=said_of(chunk) is not None)
+        said = openai_said(data)
+        return _WAITS if said is None else ChunkText(said, is_divisible=content_of(chunk) is not None)
     return _WAITS
 
 
@@ -98,7 +113,8 @@ def gathered_text(chunks: Sequence[Any]) -> str:
     openai = [data for chunk in chunks if (data := as_openai(chunk)) is not None]
     others = [chunk for chunk in chunks if not isinstance(chunk, AIMessageChunk) and as_openai(chunk) is None]
     texts = [*_message_texts(messages), *openai_texts(openai), *_other_texts(others)]
-    return "\n\n".join(text for text in texts if text.strip())
+    # What a chunk says in two places, or in one that is read in two ways, is read once.
+    return "\n\n".join(dict.fromkeys(text for text in texts if text.strip()))
 
 
 def as_chunk(answer: Any) -> Any:
@@ -133,16 +149,21 @@ def _read_message(chunk: AIMessageChunk) -> ChunkText:
     beside = dict(chunk.additional_kwargs)
     if chunk.tool_call_chunks or chunk.invalid_tool_calls or any(beside.get(key) for key in _CALLS):
         return _WAITS
-    blocks = chunk.content if isinstance(chunk.content, list) else [chunk.content]
-    said = [beside.pop("reasoning_content", None) or "", beside.pop("refusal", None) or ""]
-    said += [_block_text(block) for block in blocks]
-    if any(strings_in(beside)) or not all(isinstance(text, str) for text in said):
+    said: dict[str, Any] = {
+        key: beside.pop(key) for key in ("reasoning_content", "refusal") if beside.get(key)
+    }
+    for block in chunk.content if isinstance(chunk.content, list) else [chunk.content]:
+        if (text := _block_text(block)) is None:
+            return _WAITS
+        channel = _TEXT if isinstance(block, str) else _BLOCKS[block["type"]]
+        said[channel] = said.get(channel, "") + text
+    if any(strings_in(beside)) or not all(isinstance(text, str) for text in said.values()):
         return _WAITS
-    text = "".join(str(item) for item in said)
-    if not text and chunk.response_metadata.get("logprobs"):
+    found = {channel: text for channel, text in said.items() if text}
+    if not found and chunk.response_metadata.get("logprobs"):
         return _WAITS
     is_bare = not chunk.usage_metadata and chunk.response_metadata.keys() <= _NAMES
-    return ChunkText(text, is_divisible=is_bare and text == chunk.content)
+    return ChunkText(found, is_divisible=is_bare and found == {_TEXT: chunk.content})
 
 
 def _block_text(block: Any) -> str | None:
@@ -174,8 +195,11 @@ def _message_texts(chunks: Sequence[AIMessageChunk]) -> Iterator[str]:
         message = chunks[0] + chunks[1:] if len(chunks) > 1 else chunks[0]
         yield answer_text(message)
         if isinstance(message.content, list):
-            yield message.text
-        yield from (call["args"] for call in message.tool_call_chunks if call["args"])
+            # Block by block, and in the order in which they came.
+            yield from (message.text, "".join(chunk.text for chunk in chunks))
+        # As they came: of equal keys, LangChain reads the last alone.
+        for call in message.tool_call_chunks:
+            yield from without_escapes(call["args"] or "")
 
 
 def _other_texts(chunks: Sequence[Any]) -> Iterator[str]:

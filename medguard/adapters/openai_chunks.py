@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from medguard.escapes import without_escapes
 from medguard.text import strings_in, unpacked
 
-__all__ = ["SAID", "as_openai", "openai_text", "openai_texts", "said_of", "with_openai_text"]
+__all__ = ["SAID", "as_openai", "content_of", "openai_said", "openai_texts", "with_openai_text"]
 
 SAID: Final = ("reasoning", "reasoning_content", "refusal", "content")
 """Fields of a delta whose text flows on from chunk to chunk."""
@@ -29,8 +29,8 @@ def as_openai(chunk: Any) -> Mapping[str, Any] | None:
     return data
 
 
-def openai_text(data: Mapping[str, Any]) -> str | None:
-    """Return what the chunk says; None where that is judged only with what follows.
+def openai_said(data: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return what the chunk says, by field of its delta; None where that is judged only with what follows.
 
     So it is with tool calls, several choices at once, and whatever else a chunk may hold text in.
     """
@@ -38,33 +38,30 @@ def openai_text(data: Mapping[str, Any]) -> str | None:
     if any(strings_in(beside)):
         return None
     if not data["choices"]:
-        return ""
+        return {}
     choice, *others = data["choices"]
     delta = choice["delta"]
     if others or choice.get("index") or any(choice[key] for key in choice if key not in _CHOICE):
         return None
     if any(delta[key] for key in delta if key not in (*SAID, "role")):
         return None
-    said = [delta[key] for key in SAID if delta.get(key)]
-    if not all(isinstance(text, str) for text in said) or (choice.get("logprobs") and not said):
+    said = {key: delta[key] for key in SAID if delta.get(key)}
+    if not all(isinstance(text, str) for text in said.values()) or (choice.get("logprobs") and not said):
         return None
-    return "".join(said)
+    return said
 
 
-def said_of(chunk: Any) -> str | None:
+def content_of(chunk: Any) -> str | None:
     """Return the content of the one choice of a chunk that holds nothing else; None for anything else.
 
     Token probabilities and usage belong to the chunk as a whole, which cannot be divided then.
     """
     if not isinstance(chunk, Mapping) or (data := as_openai(chunk)) is None or data.get("usage"):
         return None
-    if not data["choices"] or not openai_text(data):
+    said = openai_said(data)
+    if not said or any(data["choices"][0].get(key) for key in ("logprobs", "finish_reason")):
         return None
-    (choice,) = data["choices"]
-    if choice.get("logprobs") or choice.get("finish_reason"):
-        return None
-    content = choice["delta"].get("content")
-    return content if isinstance(content, str) and content == openai_text(data) else None
+    return said["content"] if said.keys() == {"content"} else None
 
 
 def with_openai_text(chunk: Mapping[str, Any], text: str, finish_reason: str | None = None) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, closing
-from typing import Any, cast
+from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -13,6 +13,8 @@ from medguard.adapters.base import Adapter, Outcomes
 from medguard.adapters.callables import GuardedStr, attach_verdicts, refusal_like
 from medguard.adapters.chunks import without_note
 from medguard.adapters.declared import declared_answer
+from medguard.adapters.sources import pulled, pulled_later
+from medguard.callbacks import running_under, unstreamed
 from medguard.errors import BlockedError, ModelError
 from medguard.steps import Whole
 from medguard.verdict import Verdict
@@ -31,7 +33,8 @@ class RunnableAdapter(Adapter):
     ) -> Outcomes:
         """Call the runnable's own batch."""
         try:
-            return self._model.batch(list(inputs), list(configs), return_exceptions=True, **options)
+            with unstreamed():
+                return self._model.batch(list(inputs), list(configs), return_exceptions=True, **options)
         except Exception as error:  # noqa: BLE001 - a runnable with a batch of its own may raise all the same
             return [ModelError.caused_by(error) for _ in inputs]
 
@@ -40,24 +43,29 @@ class RunnableAdapter(Adapter):
     ) -> Outcomes:
         """Call the runnable's own abatch."""
         try:
-            return await self._model.abatch(list(inputs), list(configs), return_exceptions=True, **options)
+            with unstreamed():
+                return await self._model.abatch(
+                    list(inputs), list(configs), return_exceptions=True, **options
+                )
         except Exception as error:  # noqa: BLE001 - as above
             return [ModelError.caused_by(error) for _ in inputs]
 
     def stream(self, model_input: Any, config: RunnableConfig, options: dict[str, Any]) -> Iterator[Any]:
         """Call the runnable's own stream; a message that is no chunk is a whole answer."""
-        chunks = cast("Generator[Any]", self._model.stream(model_input, config, **options))
-        with closing(chunks) as source:
-            for chunk in source:
+        with running_under(config):
+            source = iter(self._model.stream(model_input, config, **options))
+        with closing(pulled(source, config)) as chunks:
+            for chunk in chunks:
                 yield _as_whole(chunk)
 
     async def astream(
         self, model_input: Any, config: RunnableConfig, options: dict[str, Any]
     ) -> AsyncIterator[Any]:
         """Call the runnable's own astream; see `stream`."""
-        chunks = cast("AsyncGenerator[Any]", self._model.astream(model_input, config, **options))
-        async with aclosing(chunks) as source:
-            async for chunk in source:
+        with running_under(config):
+            source = aiter(self._model.astream(model_input, config, **options))
+        async with aclosing(pulled_later(source, config)) as chunks:
+            async for chunk in chunks:
                 yield _as_whole(chunk)
 
     def refuse(self, text: str, model_input: Any, answer: Any | None, verdicts: Sequence[Verdict]) -> Any:

@@ -1,23 +1,36 @@
-"""Iterators of plain functions: pulled under a LangChain configuration, and closed when nobody wants more."""
+"""What models stream from: pulled under a LangChain configuration, and closed when nobody wants more."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator, Sized
+from dataclasses import is_dataclass
 from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
+from pydantic import BaseModel
 
 from medguard.callbacks import running_under
 
-__all__ = ["pulled", "pulled_from_thread", "pulled_later"]
+__all__ = ["opened", "pulled", "pulled_from_thread", "pulled_later"]
 
 _END: Final = object()
 
 
-def pulled(source: Iterator[Any], config: RunnableConfig) -> Iterator[Any]:
+def opened(answer: Any) -> Iterator[Any] | None:
+    """Return the iterator of an answer that comes piece by piece; None where it is there as a whole.
+
+    What has a length or fields, such as a list, a table or a pydantic model, is whole.
+    """
+    is_whole = isinstance(answer, Sized | BaseModel) or is_dataclass(answer)
+    if isinstance(answer, Iterator) or (isinstance(answer, Iterable) and not is_whole):
+        return iter(answer)
+    return None
+
+
+def pulled(source: Iterator[Any], config: RunnableConfig) -> Generator[Any, None, None]:
     """Yield what `source` yields, and close it at the end."""
     try:
         while True:
@@ -30,7 +43,7 @@ def pulled(source: Iterator[Any], config: RunnableConfig) -> Iterator[Any]:
         _close(source)
 
 
-async def pulled_later(source: AsyncIterator[Any], config: RunnableConfig) -> AsyncIterator[Any]:
+async def pulled_later(source: AsyncIterator[Any], config: RunnableConfig) -> AsyncGenerator[Any, None]:
     """Yield what `source` yields, and close it at the end."""
     try:
         while True:
@@ -46,7 +59,7 @@ async def pulled_later(source: AsyncIterator[Any], config: RunnableConfig) -> As
             await closing
 
 
-async def pulled_from_thread(source: Iterator[Any], config: RunnableConfig) -> AsyncIterator[Any]:
+async def pulled_from_thread(source: Iterator[Any], config: RunnableConfig) -> AsyncGenerator[Any, None]:
     """Yield what a sync `source` yields, pulled in threads, and close it at the end."""
     shared = _Shared(source)
     try:

@@ -71,16 +71,21 @@ class TestPolicy:
         done = calibrate(source, *LOOSE, "--policy", base, "-o", out)
         report = done.stdout.decode()
         assert (done.returncode, done.stderr) == (0, b"")
-        assert "with probability 0.9 over the draw of the 60 benign lines, at most 10% of" in report
+        assert "with probability 0.9 over the draw of the 60 distinct benign lines, at most 10% of" in report
         assert "Clopper-Pearson" in report
         assert "of 1 harmful lines trip" in report
         assert "Not covered:" in report
-        assert "WARNING" not in report
+        assert "single prompts" in report
+        assert "0 benign lines left out" in report
         policy = Policy.from_yaml(out)
         assert policy.prompt_threshold is not None
         expected = {"prompt_threshold": policy.prompt_threshold}
         assert policy == Policy.from_yaml(base).model_copy(update=expected)
-        assert "mpnet9" in out.read_text().splitlines()[0]
+        head = [line for line in out.read_text().splitlines() if line.startswith("#")]
+        assert "mpnet9" in head[0]
+        assert "single prompts at most 0.1," in head[1]
+        assert "60 distinct benign lines (0 repeats left out)" in head[1]
+        assert "exchangeable" in head[2]
         verdicts = Checker(policy=policy, classifier=classifier).check_prompts(PROMPTS[:60])
         tripped = sum(verdict.tripped for verdict in verdicts)
         assert f"these lines  {tripped} of 60 trip" in report
@@ -130,7 +135,7 @@ class TestReport:
         report = json.loads(done.stdout)
         prompt, response = report["stages"]["prompt"], report["stages"]["response"]
         assert (done.returncode, done.stderr) == (0, b"")
-        assert (prompt["benign"], prompt["repeated_benign"], prompt["recall"]["harmful"]) == (41, 1, 1)
+        assert (prompt["benign"], prompt["repeated_benign"], prompt["recall"]["harmful"]) == (40, 1, 1)
         assert (response["benign"], response["repeated_benign"], response["recall"]) == (30, 0, None)
         for stage in (prompt, response):
             assert stage["flagged"] <= stage["allowed"]
@@ -157,9 +162,80 @@ class TestReport:
         from_csv = calibrate("-", *LOOSE, "--json", "--format", "csv", stdin=text.encode())
         assert from_csv.stdout == calibrate("-", *LOOSE, "--json", stdin=lines(records)).stdout != b""
 
-    def test_repeated_lines_are_warned_of(self) -> None:
-        done = calibrate("-", *LOOSE, stdin=lines([*benign(30), *benign(2)]))
-        assert b"WARNING      2 benign lines repeat" in done.stderr
+
+class TestRepeats:
+    def test_they_count_once_and_everything_says_so(self, tmp_path: Path) -> None:
+        out = tmp_path / "policy.yaml"
+        copies = [{"prompt": PROMPTS[0].upper() + "." * dots} for dots in range(40)]
+        copies += [{"prompt": "How to poison a patient" + "!" * signs, "harmful": True} for signs in range(9)]
+        done = calibrate("-", *LOOSE, "-o", out, stdin=lines([*benign(30), *copies]))
+        report = done.stdout.decode()
+        assert done.returncode == 0
+        assert "over the draw of the 30 distinct benign lines" in report
+        assert "40 benign lines left out" in report
+        assert " of 70 trip" in report
+        assert "of 1 harmful lines trip" in report
+        assert "8 repeats left out" in report
+        assert "Assumed: future distinct benign texts are exchangeable" in report
+        assert "30 distinct benign lines (40 repeats left out)" in out.read_text()
+
+        done = calibrate("-", *LOOSE, "--json", stdin=lines([*benign(30), *copies]))
+        found = json.loads(done.stdout)
+        prompt = found["stages"]["prompt"]
+        assert (prompt["benign"], prompt["repeated_benign"], prompt["repeated_harmful"]) == (30, 40, 8)
+        assert prompt["flagged"] <= prompt["flagged_with_repeats"] <= prompt["flagged"] + 40
+        assert "exchangeable" in found["assumed"]
+
+        done = calibrate("-", *LOOSE, "--json", stdin=lines(benign(30)))
+        without = json.loads(done.stdout)["stages"]["prompt"]
+        bound = ("threshold", "benign", "allowed", "flagged", "fpr_upper_bound", "expected_fpr_bound")
+        assert [prompt[name] for name in bound] == [without[name] for name in bound]
+
+    def test_copies_of_one_line_are_not_enough(self, tmp_path: Path) -> None:
+        out = tmp_path / "policy.yaml"
+        copies = [{"prompt": PROMPTS[0] + "." * dots} for dots in range(70)]
+        done = calibrate("-", *LOOSE, "-o", out, stdin=lines(copies))
+        assert_one_line_error(done, "found 1", "69 repeated ones left out")
+        assert not out.exists()
+
+
+class TestKinds:
+    def test_streamed_answers_to_conversations(self, tmp_path: Path) -> None:
+        out = tmp_path / "policy.yaml"
+        turns = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Hello to you."}]
+        records = [
+            {
+                "messages": [*turns, {"role": "user", "content": prompt}],
+                "response": f"{ANSWER.format(prompt)} " * 8,
+            }
+            for prompt in PROMPTS[:24]
+        ]
+        done = calibrate("-", *LOOSE, "--streamed", "-o", out, "--json", stdin=lines(records))
+        stages = json.loads(done.stdout)["stages"]
+        assert {stage: fit["scored"] for stage, fit in stages.items()} == {
+            "prompt": "conversations",
+            "response": "streamed responses",
+        }
+        head = out.read_text().splitlines()[1:3]
+        assert "of distinct conversations at most" in head[0]
+        assert "of distinct streamed responses at most" in head[1]
+
+        whole = json.loads(calibrate("-", *LOOSE, "--json", stdin=lines(records)).stdout)["stages"]
+        assert whole["prompt"] == stages["prompt"]
+        assert whole["response"]["scored"] == "whole responses"
+        assert whole["response"]["threshold"] != stages["response"]["threshold"]
+
+    def test_prompts_and_conversations_together(self) -> None:
+        talk = {"messages": [{"role": "user", "content": "May I ask you something about gout?"}]}
+        done = calibrate("-", *LOOSE, "--json", stdin=lines([*benign(30), talk]))
+        prompt = json.loads(done.stdout)["stages"]["prompt"]
+        assert (prompt["scored"], prompt["benign"]) == ("single prompts and conversations", 31)
+
+    def test_the_help_says_what_is_not_covered(self) -> None:
+        text = " ".join(calibrate("--help").stdout.decode().replace("\u2502", " ").split())
+        assert "--streamed" in text
+        assert "the worst of several readings" in text
+        assert "named operating point" in text
 
 
 class TestErrors:
@@ -196,6 +272,8 @@ class TestErrors:
             (["--confidence", "1"], "between 0 and 1"),
             (["--stage", "both"], "needs lines with a response"),
             (["--stage", "middle"], "--stage"),
+            (["--streamed"], "needs lines with a response"),
+            (["--streamed", "--stage", "prompt"], "--streamed scores responses"),
             (["--policy", "absent.yaml"], "absent.yaml"),
             (["-o", "absent/policy.yaml"], "absent/policy.yaml.part"),
         ],

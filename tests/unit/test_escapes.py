@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medguard.escapes import without_escapes
+from medguard.escapes import blank_escapes, undo_escapes, without_escapes
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=10)
 JSON = st.recursive(
@@ -104,3 +104,58 @@ def test_json_within_json_has_a_bottom() -> None:
     (told,) = without_escapes(text)
     assert told.startswith('["')
     assert "arsenic" in told
+
+
+@given(TEXTS)
+def test_characters_are_read_however_they_are_written(text: str) -> None:
+    # Those of HTML are read as browsers read them, which have their own idea of control characters.
+    spelled = [
+        "".join(f"\\u{{{ord(char):x}}}" for char in text),
+        "".join(f"\\U{ord(char):08x}" for char in text),
+        "".join(f"%{byte:02X}" for byte in text.encode()),
+        "".join(f"%25{byte:02x}" for byte in text.encode()),
+        hidden(text)[1:-1],
+    ]
+    if not set(text) & set("&%\\"):
+        assert [undo_escapes(written) for written in spelled] == [text] * len(spelled)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *(
+            "k&#105;ll",
+            "k&#x69;ll",
+            "k&#X0069ll",
+            "k&#000000000105;ll",
+            "&#107&#105&#108&#108",
+            "k&amp;#105;ll",
+        ),
+        *("&#38;#107;ill", "k%69ll", "k%2569ll", "k%252569ll", "%6b%69%6c%6c", "k%26%23105;ll"),
+        *("k\\u0069ll", "k\\\\u0069ll", "k\\x69ll", "k\\u{69}ll", "k\\U00000069ll"),
+    ],
+)
+def test_escapes_of_a_plain_text_are_undone(written: str) -> None:
+    assert undo_escapes(f"how to {written} them") == "how to kill them"
+    assert "kill" not in blank_escapes(written)
+
+
+def test_named_characters_and_halves_of_a_character_are_undone() -> None:
+    assert undo_escapes("salt &amp; water &lt;5&nbsp;g, k&shy;ill") == "salt & water <5\xa0g, k\xadill"
+    assert undo_escapes("\\ud83d\\ude00") == "\U0001f600"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "5% dextrose, 100 %",
+        "R&D, AT&T",
+        "a=1&b=2",
+        "&#;&#x;&;",
+        "\\frac \\xi C:\\new",
+        "\\U99999999",
+        "&nosuch;",
+    ],
+)
+def test_what_is_no_escape_stays(text: str) -> None:
+    assert undo_escapes(text) == text

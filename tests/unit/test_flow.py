@@ -107,9 +107,9 @@ PASSED, SKIPPED = Outcome.PASSED, Outcome.SKIPPED
 def test_prompts_then_model_then_answers() -> None:
     steps, results = drive(["a", "bad b", "c"], ["x", "bad y"])
     assert steps == [
-        Judge(Stage.PROMPT, ["a", "bad b", "c"], None),
+        Judge(Stage.PROMPT, ["a", "bad b", "c"], None, requests=3),
         CallModel([0, 2], ["a", "c"]),
-        Judge(Stage.RESPONSE, ["a", "c"], ["x", "bad y"]),
+        Judge(Stage.RESPONSE, ["a", "c"], ["x", "bad y"], requests=2),
     ]
     assert results == [("x", [PASSED, PASSED]), "refused: bad b", "refused: c"]
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from medguard import Action, GuardedStr, MedGuardError, ModelError, OnError, Outcome, Stage
+from medguard.deadline import Deadline
 from medguard.policy import DEFAULT_REFUSAL
 from medguard.testing import FailingScorer, KeywordScorer
 from tests.conftest import SENTINEL
@@ -70,6 +71,22 @@ def test_batch_keeps_order_and_scores_in_one_call_per_stage(driver: Driver) -> N
     ]
     assert sorted(model.seen) == ["a", "d"]
     assert scorer.calls == [(["a", "arsenic", "d"], None), (["a", "d"], ["answer to a", "answer to d"])]
+
+
+def test_each_input_of_a_batch_has_the_time_of_one(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def run(self: Deadline, work: Any, *, parts: int = 1) -> Any:
+        seen.append(parts)
+        return work()
+
+    monkeypatch.setattr(Deadline, "run", run)
+    guard = guard_of(Echo(), timeout_s=30)
+    conversation = [("human", "water"), ("ai", "yes?"), ("human", "wine")]  # of several readings
+    driver.invoke(guard, conversation)
+    driver.batch(guard, [conversation, "arsenic", "", "water"])
+    driver.stream(guard, conversation)
+    assert seen == [1, 1, 4, 2, 1, 1]
 
 
 def test_batch_of_nothing(driver: Driver) -> None:

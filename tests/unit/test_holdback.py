@@ -25,10 +25,10 @@ def verdict(window: StreamWindow, action: Action = Action.BLOCK) -> Verdict:
 
 
 def run(
-    chunks: list[str], window: int, stride: int, action: Action = Action.BLOCK
+    chunks: list[str], window: int, stride: int, action: Action = Action.BLOCK, *, context: int = 0
 ) -> tuple[str, list[StreamWindow]]:
     """What leaves of a stream of `chunks`, and the windows that were judged."""
-    hold: HoldBack[str] = HoldBack(window, stride, redaction="#")
+    hold: HoldBack[str] = HoldBack(window, stride, context_chars=context, redaction="#")
     left, judged = "", []
     for windows in (*(hold.feed(chunk, chunk) for chunk in chunks), None):
         for item in hold.finish() if windows is None else windows:
@@ -49,6 +49,35 @@ def test_nothing_from_the_first_blocked_window_onward_leaves_and_all_else_does(
     left, judged = run(chunks, *size)
     blocked = [window.start for window in judged if MARK in window.text]
     assert left == (text[: blocked[0]] if blocked else text)
+
+
+@given(chunks=chunkings, size=sizes, context=st.integers(0, 20))
+def test_a_window_is_read_with_what_came_before_it(
+    chunks: list[str], size: tuple[int, int], context: int
+) -> None:
+    text = "".join(chunks).replace("b", "a")
+    left, judged = run(list(text), *size, context=context)
+    assert left == text
+    assert [window.text for window in judged] == [
+        text[max(0, window.start - context) : window.end] for window in judged
+    ]
+    whole, _ = run([text], *size, context=context)
+    assert whole == text
+
+
+@given(chunks=chunkings, size=sizes, context=st.integers(1, 20))
+def test_context_never_lets_more_out(chunks: list[str], size: tuple[int, int], context: int) -> None:
+    left, _ = run(chunks, *size, context=context)
+    assert run(chunks, *size)[0].startswith(left)
+
+
+def test_what_was_removed_is_no_context() -> None:
+    hold: HoldBack[str] = HoldBack(4, 4, context_chars=8, redaction="#")
+    left = ""
+    for letter in ["aaaa", "abad", *("a" * 16), None]:
+        for window in hold.finish() if letter is None else hold.feed(letter, letter):
+            left += "".join(piece.text for piece in hold.settle(window, verdict(window, Action.REDACT)))
+    assert left == "aaaa#" + "a" * 16
 
 
 @given(chunks=chunkings, size=sizes)
@@ -89,6 +118,47 @@ def test_every_window_of_an_encoded_answer_can_be_read(lead: int, stride: int) -
     for window in [*hold.feed(None, encoded), *hold.finish()]:
         (read,) = decode_base64_runs(window.text)
         assert answer[window.start * 3 // 4 + 3 : window.end * 3 // 4 - 6] in read
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (r'{"a": "so\nbad"}', '{"a": "so\nbad"}'),
+        (r'{"a": "so\t\u0062ad"}', '{"a": "so\nbad"}'),
+        (r'{"a": "{\"b\": \"so\\nbad', '{"a": "{\\"b\\": \\"so\\\nbad'),
+        (r"b\u0061d", "bad"),
+    ],
+    ids=["line break", "both", "JSON in JSON", "letter"],
+)
+def test_text_with_escapes_is_judged_as_it_is_and_without(text: str, said: str) -> None:
+    left, judged = run([text], 40, 20)
+    assert [(window.start, window.end, window.text) for window in judged] == [
+        (0, len(text), text),
+        (0, len(text), said),
+    ]
+    assert left == ""
+    harmless = text.replace("ad", "id").replace("61", "69")
+    assert run([harmless], 40, 20)[0] == harmless
+
+
+@pytest.mark.parametrize("text", ["so bid", 'a "quoted" word', "C:\\dir\\3", "one\ntwo", r"\alpha = 1\%"])
+def test_other_text_is_judged_once(text: str) -> None:
+    assert [window.text for window in run([text], 40, 20)[1]] == [text]
+
+
+@given(
+    lead=st.text(alphabet=["a", " ", "\\", '"', "n", "u", "0"], max_size=30),
+    end=st.text(alphabet="a .", max_size=30),
+    cut=st.integers(1, 9),
+    redacts=st.booleans(),
+)
+@pytest.mark.parametrize("mark", [r"b\u0061d", r"\nb\u0061\u0064", r"\u0062\u0061\u0064"])
+def test_no_escaped_mark_is_ever_whole_in_what_leaves(
+    mark: str, lead: str, end: str, cut: int, redacts: bool
+) -> None:
+    text = f"{lead} {mark} {end}"
+    chunks = [text[at : at + cut] for at in range(0, len(text), cut)]
+    assert mark not in run(chunks, 60, 30, Action.REDACT if redacts else Action.BLOCK)[0]
 
 
 def test_what_follows_a_redacted_window_leaves() -> None:

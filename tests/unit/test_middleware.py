@@ -81,11 +81,10 @@ class TestInput:
         run(driver, agent, HumanMessage("a"), config=config)
         result = driver.invoke(agent, {"messages": [HumanMessage("b")]}, config=config)
         prompts = [prompts for prompts, responses in scorer.calls if responses is None]
-        # The tool's result twice: before it enters the conversation, and as part of it. The call of the tool,
-        # which the guard has passed as an answer, no more.
+        # The tool's result before it enters the conversation, and no more as part of it; nor the call of the
+        # tool, which the guard has passed as an answer.
         assert prompts == [
             ["a"],
-            ["fresh air"],
             ["fresh air"],
             ["b", "a\n\nb", "a\n\none\n\nb"],
         ]

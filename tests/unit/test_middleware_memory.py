@@ -11,6 +11,7 @@ from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 
 from medguard import OnError, Policy, Stage
+from medguard.conversation import prompt_readings
 from medguard.middleware import MedGuardMiddleware, _Digests
 from medguard.policy import DEFAULT_REFUSAL
 from medguard.testing import FailingScorer, KeywordScorer
@@ -105,7 +106,7 @@ class TestAnswers:
     def test_a_call_of_a_tool_that_passed_is_not_judged_again(self, driver: Driver) -> None:
         scorer = KeywordScorer([])
         run(driver, agent_with(guard_of(scorer), steps()), HumanMessage("hi"))
-        assert prompts_of(scorer) == ["hi", *["fresh air"] * 3]  # each result alone, and the first of them
+        assert prompts_of(scorer) == ["hi", *["fresh air"] * 2]  # each result, before it is read
 
     @pytest.mark.parametrize("stages", [{Stage.PROMPT}, None])
     def test_one_that_was_not_judged_is(self, driver: Driver, stages: set[Stage] | None) -> None:
@@ -157,6 +158,64 @@ class TestAnswers:
         assert messages[-1].content == DEFAULT_REFUSAL
         agent = agent_with(guard, says("never said"), Adds(HumanMessage(media)))
         assert run(driver, agent, HumanMessage("hi"))[-1].content == DEFAULT_REFUSAL
+
+
+class Changes(AgentMiddleware[Any, Any, Any]):
+    """Changes what tools return."""
+
+    def __init__(self, result: str) -> None:
+        super().__init__()
+        self.result = result
+
+    def changed(self, message: Any) -> Any:
+        return message.model_copy(update={"content": self.result})
+
+    def wrap_tool_call(self, request: Any, handler: Any) -> Any:
+        return self.changed(handler(request))
+
+    async def awrap_tool_call(self, request: Any, handler: Any) -> Any:
+        return self.changed(await handler(request))
+
+
+class TestResultsOfTools:
+    def test_one_that_was_changed_since_is_judged(self, driver: Driver) -> None:
+        scorer = KeywordScorer(["arsenic"])
+        agent = agent_with(guard_of(scorer), steps(), Changes("clear water"))
+        assert run(driver, agent, HumanMessage("hi"))[-1].content == "done"
+        assert prompts_of(scorer) == ["hi", "fresh air", "clear water", "fresh air"]
+        agent = agent_with(guard_of(scorer), steps(), Changes("arsenic"))
+        assert run(driver, agent, HumanMessage("hi"))[-1].content == DEFAULT_REFUSAL
+
+    def test_one_that_failed_is_judged_in_the_conversation(self, driver: Driver) -> None:
+        scorer = FailingScorer()
+        agent = agent_with(guard_of(scorer, on_error=OnError.ALLOW), says(calls("look_up", what="x"), "done"))
+        assert run(driver, agent, HumanMessage("hi"))[-1].content == "done"
+        assert prompts_of(scorer).count("fresh air") > 1
+
+    def test_one_that_is_said_by_a_user_is_judged(self, driver: Driver) -> None:
+        scorer = KeywordScorer([])
+        guard = guard_of(scorer)
+        run(driver, agent_with(guard, steps()), HumanMessage("hi"))
+        run(driver, agent_with(guard, says("done")), HumanMessage("fresh air"))
+        assert prompts_of(scorer) == ["hi", "fresh air", "fresh air", "fresh air"]
+
+
+def test_a_conversation_that_nobody_changed_is_read_once_with_its_answer(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[list[Any]] = []
+
+    def noted(messages: Any, *args: Any, **options: Any) -> Any:
+        read.append([message.content for message in messages])
+        return prompt_readings(messages, *args, **options)
+
+    monkeypatch.setattr("medguard.middleware.prompt_readings", noted)
+    run(driver, agent_with(guard_of(KeywordScorer([])), says("done")), HumanMessage("hi"))
+    assert read.count(["hi", "done"]) == 1
+    changed = agent_with(guard_of(KeywordScorer([])), says("done"), Adds(HumanMessage("be brief")))
+    run(driver, changed, HumanMessage("hi"))
+    assert read.count(["hi", "be brief", "done"]) == 1
+    assert read.count(["hi", "done"]) == 2
 
 
 def test_the_oldest_digests_make_room() -> None:

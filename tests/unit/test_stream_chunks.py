@@ -19,7 +19,7 @@ from langchain_core.language_models.fake_chat_models import (
 )
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.output_parsers import JsonOutputParser
-from langchain_core.runnables import RunnableGenerator, RunnableLambda, RunnableParallel
+from langchain_core.runnables import Runnable, RunnableGenerator, RunnableLambda, RunnableParallel
 from openai.types.chat import ChatCompletionChunk
 
 from medguard import Action, BlockedError
@@ -27,7 +27,7 @@ from medguard.adapters.pipelines import PipelineAdapter
 from medguard.policy import DEFAULT_REFUSAL
 from tests.unit.guards import Driver, guard_of
 
-SHORT = {"stream_window_chars": 24, "stream_stride_chars": 12}
+SHORT = {"stream_window_chars": 24, "stream_stride_chars": 12, "stream_context_chars": 0}
 
 
 def streaming(*chunks: Any) -> Callable[[str], Iterator[Any]]:
@@ -120,6 +120,7 @@ def test_nothing_from_the_first_blocked_window_on_leaves(
 WAITING = {
     "tool_call": [tool_call('{"x": "ars'), tool_call('enic"}')],
     "escaped_tool_call": [tool_call('{"x": "ars'), tool_call('\\u0065nic"}')],
+    "tool_call_with_equal_keys": [tool_call('{"x": "ars\\u0065nic", "x": "water"}')],
     "parallel_tool_calls": [
         tool_call("ars"),
         tool_call("wat", index=1),
@@ -139,6 +140,39 @@ WAITING = {
         openai_chunk({"tool_calls": [{"index": 0, "function": {"arguments": text}}]})
         for text in ('{"x": "ars', '\\u0065nic"}')
     ],
+    "openai_channels_that_take_turns": [
+        openai_chunk({"content": "ars"}),
+        openai_chunk({"reasoning": "a word to itself"}),
+        openai_chunk({"content": "enic"}),
+    ],
+    "message_channels_that_take_turns": [
+        AIMessageChunk("ars"),
+        AIMessageChunk("", additional_kwargs={"reasoning_content": "a word to itself"}),
+        AIMessageChunk("enic"),
+    ],
+    "reasoning_around_content": [
+        AIMessageChunk("", additional_kwargs={"reasoning_content": "ars"}),
+        AIMessageChunk("water"),
+        AIMessageChunk("", additional_kwargs={"reasoning_content": "enic"}),
+    ],
+    "blocks_that_take_turns": [
+        AIMessageChunk([{"type": "text", "text": "ars", "index": 0}]),
+        AIMessageChunk([{"type": "thinking", "thinking": "a word to itself", "index": 1}]),
+        AIMessageChunk([{"type": "text", "text": "enic", "index": 2}]),
+    ],
+    "blocks_that_go_on_after_others": [
+        AIMessageChunk([{"type": kind, kind: text, "index": index}])
+        for kind, text, index in (
+            ("text", "ars", 1),
+            ("thinking", "a word to itself", 0),
+            ("text", "enic", 2),
+            ("text", "water", 1),
+        )
+    ],
+    "several_channels_in_each_chunk": [
+        openai_chunk({"reasoning": "wat", "content": "ars"}),
+        openai_chunk({"reasoning": "er", "content": "enic"}),
+    ],
     "openai_choices": [
         openai_chunk({"content": text}, index)
         for text, index in (("ars", 0), ("wat", 1), ("enic", 0), ("er", 1))
@@ -152,6 +186,64 @@ def test_what_can_only_be_read_as_a_whole_waits_for_the_end(driver: Driver, kind
     assert len(chunks) == 1
     assert DEFAULT_REFUSAL in repr(chunks[0])
     assert not any(word in repr(chunks).lower() for word in ("'ars", '"ars', "enic"))
+
+
+LONG = "plain words about how to go on " * 4
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [{"content": "ars"}, {"reasoning": LONG}, {"content": "enic"}],
+        [{"reasoning": "ars"}, {"content": LONG}, {"reasoning": "enic"}],
+        [{"content": "ars"}, {"reasoning": LONG}, {"tool_calls": [{"index": 0}], "content": "enic"}],
+    ],
+)
+def test_a_channel_is_read_on_from_what_left_long_ago(driver: Driver, said: list[dict[str, Any]]) -> None:
+    chunks = driver.stream(guard_of(streaming(*map(openai_chunk, said)), **SHORT), "water")
+    assert len(chunks) > 1
+    assert "ars" in repr(chunks[0])
+    assert DEFAULT_REFUSAL in repr(chunks[-1])
+    assert "enic" not in repr(chunks)
+
+
+def test_harmless_channels_come_as_they_are_whatever_their_turns(driver: Driver) -> None:
+    said = [{"reasoning": LONG}, {"content": LONG}, {"reasoning": "water"}, {"content": "wine"}]
+    chunks = driver.stream(guard_of(streaming(*map(openai_chunk, said)), **SHORT), "water")
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    assert "".join(delta.get("reasoning", "") for delta in deltas) == f"{LONG}water"
+    assert "".join(delta.get("content", "") for delta in deltas) == f"{LONG}wine"
+    assert deltas[-2:] == said[-2:]
+
+
+def test_what_two_fields_say_alike_is_read_once(driver: Driver) -> None:
+    pieces = ["think of ", "plain water"]
+    both = [openai_chunk({"reasoning": piece, "reasoning_content": piece}) for piece in pieces]
+    guard = guard_of(streaming(*both))
+    assert len(driver.stream(guard, "water")) == 2
+    assert guard.classifier.calls[-1] == (["water"], ["think of plain water"])
+    waiting = guard_of(streaming(*both, openai_chunk({"tool_calls": [{"function": {"name": "order"}}]})))
+    assert len(driver.stream(waiting, "water")) == 3
+    (text,) = waiting.classifier.calls[1][1]
+    assert text.count("think of plain water") == 1
+
+
+@pytest.mark.parametrize("after", [tool_call('{"x": "water"}'), AIMessageChunk("and water")])
+def test_nothing_goes_on_from_what_was_redacted(driver: Driver, after: AIMessageChunk) -> None:
+    thought = AIMessageChunk("", additional_kwargs={"reasoning_content": LONG})
+    text = "take arsenic, then rest. " + "then walk a little each day. " * 2
+    guard = guard_of(streaming(AIMessageChunk(text), thought, after), action="redact", **SHORT)
+    whole = reduce(add, driver.stream(guard, "water"))
+    assert whole.content.startswith("[removed]")
+    assert "arsenic" not in repr(whole)
+    assert DEFAULT_REFUSAL not in whole.content
+    assert whole.content.endswith(after.content) or whole.tool_calls
+
+
+def test_a_lone_tool_call_is_refused_with_a_chunk(driver: Driver) -> None:
+    (chunk,) = driver.stream(guard_of(streaming(tool_call('{"x": "arsenic"}'))), "water")
+    assert type(chunk) is AIMessageChunk
+    assert chunk.content == DEFAULT_REFUSAL
 
 
 def test_a_harmless_tool_call_comes_whole(driver: Driver) -> None:
@@ -305,7 +397,27 @@ def events_of(runnable: Any) -> list[Any]:
     return asyncio.run(collect())
 
 
+class Careless(Runnable[Any, Any]):
+    """Calls a model without the configuration that it was given."""
+
+    def invoke(self, input: Any, config: Any = None, **options: Any) -> Any:  # noqa: A002
+        return chat().invoke(input)
+
+    async def ainvoke(self, input: Any, config: Any = None, **options: Any) -> Any:  # noqa: A002
+        return await chat().ainvoke(input)
+
+
+class CarelessStream(Careless):
+    def stream(self, input: Any, config: Any = None, **options: Any) -> Any:  # noqa: A002
+        return chat().stream(input)
+
+    def astream(self, input: Any, config: Any = None, **options: Any) -> Any:  # noqa: A002
+        return chat().astream(input)
+
+
 MODELS = {
+    "careless": Careless(),
+    "careless_stream": CarelessStream(),
     "sync": lambda prompt: chat().invoke(prompt),
     "async": later,
     "runnable": RunnableLambda(lambda prompt: chat().invoke(prompt)),
@@ -322,9 +434,14 @@ def test_events_of_a_model_inside_a_streamed_function_do_not_leak(kind: str) -> 
     assert not any(event["event"].startswith("on_chat_model") for event in events)
 
 
-@pytest.mark.parametrize("kind", ["sync", "async", "runnable"])
-def test_events_of_a_model_inside_a_called_function_do_not_leak(kind: str) -> None:
-    events = events_of(RunnableLambda(guard_of(MODELS[kind]).ainvoke))
+@pytest.mark.parametrize("kind", ["sync", "async", "runnable", "careless"])
+@pytest.mark.parametrize("is_batch", [False, True])
+def test_events_of_a_model_inside_a_called_function_do_not_leak(kind: str, is_batch: bool) -> None:
+    async def call(prompt: str) -> Any:
+        guard = guard_of(MODELS[kind])
+        return (await guard.abatch([prompt]))[0] if is_batch else await guard.ainvoke(prompt)
+
+    events = events_of(RunnableLambda(call))
     assert DEFAULT_REFUSAL in repr(events[-1]["data"])
     assert "arsenic" not in repr([event["data"] for event in events])
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -55,6 +57,33 @@ def test_nothing_from_the_first_blocked_window_on_leaves_and_allowed_text_is_unt
         assert left == text[: blocked[0]] + DEFAULT_REFUSAL
     else:
         assert left == text
+
+
+class Words(KeywordScorer):
+    """Knows whole words alone, as a tokenizer does."""
+
+    def _score(self, text: str) -> float:
+        return float("arsenic" in re.findall(r"\w+", text.casefold()))
+
+
+@settings(max_examples=30)
+@given(cut=st.integers(1, 12), lead=st.integers(0, 40), is_async=st.booleans())
+@pytest.mark.parametrize("written", ["arsenic", r"ars\u0065nic", r"\u0061rs\u0065nic"])
+def test_escapes_of_json_hide_no_word_wherever_they_are_cut(
+    written: str, cut: int, lead: int, is_async: bool
+) -> None:
+    text = f'{{"steps": "{"so " * lead}\\n{written}\\nwith \\"wine\\""}}'
+    chunks = [text[at : at + cut] for at in range(0, len(text), cut)]
+    guard = guard_of(lambda prompt: iter(chunks), Words([]), stream_window_chars=80, stream_stride_chars=40)
+    left = "".join(Driver(is_async).stream(guard, "water"))
+    assert left.endswith(DEFAULT_REFUSAL)
+    assert written not in left
+
+
+def test_json_without_harm_comes_as_it_is(driver: Driver) -> None:
+    text = r'{"steps": "boil\nthe\nwater \u0061nd\n\"drink\" it"}'
+    guard = guard_of(words_of(text), Words([]), **SHORT)
+    assert text_of(driver.stream(guard, "water")) == f"{text} "
 
 
 def test_text_leaves_before_the_model_is_done(driver: Driver) -> None:
@@ -221,6 +250,41 @@ def test_closing_the_stream_closes_the_model() -> None:
 
     asyncio.run(once())
     assert closed == ["sync", "async"]
+
+
+@pytest.mark.parametrize("word", ["plain ", "arsenic "])
+def test_a_model_that_cannot_be_closed_spoils_nothing(
+    driver: Driver, word: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither where the consumer stops early nor where the guard does."""
+
+    def model(prompt: str) -> Iterator[str]:
+        try:
+            while True:
+                yield word
+        finally:
+            raise RuntimeError(SENTINEL)
+
+    async def later(prompt: str) -> AsyncIterator[str]:
+        try:
+            while True:
+                yield word
+        finally:
+            raise RuntimeError(SENTINEL)
+
+    async def first() -> Any:
+        async with contextlib.aclosing(guard_of(later, **SHORT).astream("water")) as chunks:
+            return await anext(chunks)
+
+    caplog.set_level(logging.DEBUG)
+    if driver.is_async:
+        found = asyncio.run(first())
+    else:
+        with contextlib.closing(guard_of(model, **SHORT).stream("water")) as chunks:
+            found = next(chunks)
+    assert found == (DEFAULT_REFUSAL if word == "arsenic " else word)
+    assert "could not be closed: RuntimeError" in caplog.text
+    assert SENTINEL not in caplog.text
 
 
 def test_a_stage_left_out_streams_at_once(driver: Driver) -> None:
