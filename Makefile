@@ -36,13 +36,13 @@ train-teacher: encoders  ## Train the first teacher, as a bundle of its own. Min
 
 train: train-teacher  ## Rebuild the classifier from data to model card. An hour with a GPU, more than a day on 2 cores.
 	for seed in 2 3 4; do $(TRAIN_TEACHER) --seed $$seed --train-only || exit; done
-	for run in mpnet9-v1 mpnet9-v2 mpnet9-v3; do \
+	for run in mpnet9-v1 mpnet9-v2 mpnet9-v3 mpnet9-v4; do \
 		$(BIN)/python -m training.distill --config training/configs/$$run.toml --train-only || exit; \
 	done
 	$(BIN)/python -m training.distill
 	$(BIN)/python -m benchmarks.quality
 	$(BIN)/python -m benchmarks.latency
-	$(BIN)/python -m benchmarks.robustness --limit 100 --buried-limit 20
+	$(BIN)/python -m benchmarks.robustness --limit 50 --buried-limit 10
 	$(BIN)/python -m training.ablation
 	$(BIN)/python -m training.card
 

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION: Final = 2
-DEFAULT_BUNDLE: Final = "mpnet9-v4"
+DEFAULT_BUNDLE: Final = "mpnet9-v6"
 CONFIG_FILE: Final = "classifier.json"
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]

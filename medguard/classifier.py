@@ -94,7 +94,7 @@ class Classifier:
 
     @property
     def id(self) -> str:
-        """Identifier of the bundle, such as ``mpnet9-v4``."""
+        """Identifier of the bundle, such as ``mpnet9-v6``."""
         return self.config.id
 
     @property

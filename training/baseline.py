@@ -1,4 +1,6 @@
-"""Train the plainest classifier on the very same data: TF-IDF and logistic regression.
+"""Train the plainest classifier on the same kinds of data: TF-IDF and logistic regression.
+
+The data is what this checkout holds, which may be newer than a bundle.
 
 ``python -m training.baseline`` writes it as JSON into ``training/runs/``, and ``benchmarks.peers`` reads it
 there.
@@ -99,10 +101,10 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    config: Annotated[Path, typer.Option(help="Settings file.")] = ROOT / "training/configs/mpnet9-v4.toml",
+    config: Annotated[Path, typer.Option(help="Settings file.")] = ROOT / "training/configs/mpnet9-v6.toml",
     output: Annotated[Path, typer.Option(help="Model file.")] = OUTPUT,
 ) -> None:
-    """Train the baseline on the examples that the bundle of `config` was trained on."""
+    """Train the baseline on the requests that `config` takes from the training data of this checkout."""
     settings = TrainingConfig.from_toml(config)
     clean, _ = clean_examples(settings)
     train, held_out = split_examples(request_examples(clean), settings.data.holdout_fraction)

@@ -98,6 +98,8 @@ class OptimiserConfig(_Strict):
     """AdamW with linear warm-up and decay (Loshchilov and Hutter 2019)."""
 
     epochs: Annotated[int, Field(ge=1)]
+    max_steps: Annotated[int, Field(ge=1)] | None = None
+    """End after so many steps, before the epochs do; None for all of them."""
     learning_rate: Annotated[float, Field(gt=0.0)]
     head_learning_rate: Annotated[float, Field(gt=0.0)]
     """Of the fresh head, which starts from nothing."""

@@ -116,7 +116,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    config: Annotated[Path, typer.Option(help="Settings of the bundle.")] = CONFIGS / "mpnet9-v4.toml",
+    config: Annotated[Path, typer.Option(help="Settings of the bundle.")] = CONFIGS / "mpnet9-v6.toml",
     bundle: Annotated[Path | None, typer.Option(help="Folder of the bundle.")] = None,
     run_folder: Annotated[Path | None, typer.Option(help="Where the checkpoint is put.")] = None,
 ) -> None:

@@ -25,9 +25,8 @@ from rich.console import Console
 from medguard.bundle import OperatingPoint
 from medguard.classifier import Classifier
 from medguard.errors import MedGuardError
-from medguard.scores import LABELS
 from training.batches import Encoded, encode
-from training.calibration import fit_beta, threshold_at
+from training.calibration import fit_beta
 from training.cascade import EarlyExit, exit_below, settled
 from training.config import TeacherConfig, TrainingConfig
 from training.encoder import EXIT_LOGITS, GuardModel, load_pretrained, read_tokenizer
@@ -36,6 +35,7 @@ from training.export import CPU_GRAPH, GPU_GRAPH, export_graphs
 from training.leaks import clean_examples, drop_leaks, evaluation_texts, texts_of
 from training.logits import graph_logits, torch_outputs
 from training.loop import CHECKPOINT, train
+from training.operating_points import calibrates, operating_points
 from training.package import write_config
 from training.parity import measure_parity
 from training.pool import build_pool
@@ -50,6 +50,8 @@ __all__ = ["distill", "main"]
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "training" / "configs"
 RUNS = ROOT / "training" / "runs"
+FINGERPRINT = "fingerprint"
+"""File that binds the folder of a run to settings and data; weights read back from a bundle have none."""
 _SMOOTHING_EXAMPLES = 600
 _PRUNING_EXAMPLES = 150
 console = Console(stderr=True)
@@ -60,6 +62,8 @@ class _Data:
     train: list[Example]
     held_out: list[Example]
     dropped: Counter[str]
+    from_bundle: bool
+    """Whether the run goes on from the rounded weights of a bundle, not from those of a run."""
 
 
 def distill(
@@ -89,7 +93,7 @@ def distill(
             much quality.
     """
     teachers = _load_teachers(config, teacher, run_folder)
-    data = _prepare(config)
+    data = _prepare(config, from_bundle=_from_bundle(config, teacher, run_folder))
     _claim(run_folder, config, data, teacher)
     tokenizer = read_tokenizer(encoder_folder(config.encoder))
     torch.manual_seed(config.seed)
@@ -102,6 +106,8 @@ def distill(
     if teachers and config.teacher is not None:
         start_from(model, teachers[0])
         training = _learn_from_teachers(config, config.teacher, teachers, data, encoded, run_folder, device)
+    if config.optimiser.only_middle_head:  # which has no say about answers
+        training = [item for item in training if item.response is None]
     if config.feed_forward_width not in (None, model.config.intermediate_size):
         if (run_folder / CHECKPOINT).exists():  # whose weights are pruned
             resize_feed_forward(model, config.feed_forward_width)
@@ -155,13 +161,13 @@ def _pack(
     }
     if early_exit is not None:
         record["cascade"] = _cascade_record(config, early_exit, early, full_depth, data)
-    calibration = fit_beta(small, targets, mask * _calibrates(data.held_out))
+    calibration = fit_beta(small, targets, mask * calibrates(data.held_out))
     provisional = {
         name: OperatingPoint(prompt_threshold=0.5, response_threshold=0.5, target_false_positive_rate=rate)
         for name, rate in config.operating_points.items()
     }
     write_config(output, config, calibration, provisional, record, model)
-    points = _operating_points(Classifier.load(output, device="cpu"), config, data.held_out)
+    points = operating_points(Classifier.load(output, device="cpu"), config, data.held_out)
     write_config(output, config, calibration, points, record, model)
 
 
@@ -203,14 +209,14 @@ def _some(examples: list[Example], count: int, config: TrainingConfig) -> list[E
     return random.Random(config.seed).sample(examples, min(count, len(examples)))
 
 
-def _prepare(config: TrainingConfig) -> _Data:
+def _prepare(config: TrainingConfig, *, from_bundle: bool = False) -> _Data:
     console.print("reading data and searching it for leaks")
     examples, dropped = clean_examples(config)
     kept, held_out = split_examples(examples, config.data.holdout_fraction)
     console.print(
         f"{len(kept)} training examples, {len(held_out)} held out, {dropped.total()} dropped as leaks"
     )
-    return _Data(kept, held_out, dropped)
+    return _Data(kept, held_out, dropped, from_bundle)
 
 
 def _load_teachers(
@@ -231,6 +237,13 @@ def _teacher_folders(learning: TeacherConfig, teacher: TrainingConfig, run_folde
     """Where the runs of the teacher lie, one for each seed that is named."""
     names = [teacher.with_seed(seed).id for seed in learning.seeds] or [teacher.id]
     return [run_folder.parent / name for name in names]
+
+
+def _from_bundle(config: TrainingConfig, teacher: TrainingConfig | None, run_folder: Path) -> bool:
+    if config.teacher is None or teacher is None:
+        return False
+    folders = _teacher_folders(config.teacher, teacher, run_folder)
+    return any(not (folder / FINGERPRINT).exists() for folder in folders)
 
 
 def _learn_from_teachers(
@@ -276,7 +289,7 @@ def _claim(run_folder: Path, config: TrainingConfig, data: _Data, teacher: Train
         for folder in _teacher_folders(config.teacher, teacher, run_folder):
             digest.update(_file_digest(folder / CHECKPOINT))
     fingerprint = digest.hexdigest()
-    marker = run_folder / "fingerprint"
+    marker = run_folder / FINGERPRINT
     if not marker.exists() and (run_folder / CHECKPOINT).exists():
         raise MedGuardError(
             f"{run_folder} holds weights read back from a bundle; delete it to train {config.id} itself"
@@ -293,41 +306,6 @@ def _file_digest(path: Path) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
-def _calibrates(held_out: Sequence[Example]) -> NDArray[np.float64]:
-    """1 where an example may calibrate a label, else 0; shape (examples, labels).
-
-    How common harm is differs from source to source: the request head is calibrated on medical requests as
-    they were asked, not on copies, rephrasings or general harm.
-    """
-    of_requests = np.array([label.startswith("request_harm") for label in LABELS])
-    medical = np.array([item.is_medical_request for item in held_out])
-    return np.where(of_requests & ~medical[:, None], 0.0, 1.0)
-
-
-def _operating_points(
-    classifier: Classifier, config: TrainingConfig, held_out: Sequence[Example]
-) -> dict[str, OperatingPoint]:
-    """Fix thresholds on the benign held-out texts, scored as a user's text would be."""
-    requests = [item.prompt for item in held_out if item.is_benign_medical_request]
-    answers = [item for item in held_out if item.is_harmless_answer]
-    prompt_scores = _deciding(classifier, requests, None)
-    response_scores = _deciding(
-        classifier, [item.prompt for item in answers], [item.response or "" for item in answers]
-    )
-    return {
-        name: OperatingPoint(
-            prompt_threshold=threshold_at(prompt_scores, rate),
-            response_threshold=threshold_at(response_scores, rate),
-            target_false_positive_rate=rate,
-        )
-        for name, rate in config.operating_points.items()
-    }
-
-
-def _deciding(classifier: Classifier, prompts: list[str], responses: list[str] | None) -> NDArray[np.float64]:
-    return np.array([item.deciding_score for item in classifier.score_many(prompts, responses)])
-
-
 def _record(config: TrainingConfig, data: _Data, trained_on: Counter[str]) -> dict[str, Any]:
     return {
         "settings": config.model_dump(mode="json"),
@@ -335,6 +313,7 @@ def _record(config: TrainingConfig, data: _Data, trained_on: Counter[str]) -> di
         "train_examples": dict(trained_on),
         "held_out_examples": dict(Counter(item.source for item in data.held_out)),
         "dropped_as_leaks": dict(data.dropped),
+        "from_bundle": data.from_bundle,
         "threshold_texts": {
             "benign_requests": sum(item.is_benign_medical_request for item in data.held_out),
             "harmless_answers": sum(item.is_harmless_answer for item in data.held_out),
@@ -348,7 +327,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    config: Annotated[Path, typer.Option(help="Settings file.")] = CONFIGS / "mpnet9-v4.toml",
+    config: Annotated[Path, typer.Option(help="Settings file.")] = CONFIGS / "mpnet9-v6.toml",
     seed: Annotated[
         int | None, typer.Option(help="Another seed than the settings', for a run of its own.")
     ] = None,

@@ -1,4 +1,4 @@
-"""Keep evaluation data out of training: find the training texts that are near an evaluation text."""
+"""Keep evaluation data out of training: drop training texts that are, hold, or are held by one of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from medguard.evaluation import datasets
-from medguard.evaluation.hygiene import find_leaks, find_quotes
+from medguard.evaluation.hygiene import find_contained, find_leaks, find_quotes
 from training.config import TrainingConfig
 from training.corpus import build_examples
 from training.examples import Example
@@ -40,14 +40,16 @@ def clean_examples(config: TrainingConfig) -> tuple[list[Example], Counter[str]]
 def drop_leaks(
     examples: Sequence[Example], evaluation: Mapping[str, str]
 ) -> tuple[list[Example], Counter[str]]:
-    """Remove every example whose request or answer is, exactly or nearly, an evaluation text or quotes one.
+    """Remove every example whose request or answer is near an evaluation text, holds one, or is held by one.
+
+    `medguard.evaluation.hygiene` says what counts.
 
     Returns:
         The clean examples, and how many were dropped per source.
     """
     texts = texts_of(examples)
-    found = (*find_leaks(texts, evaluation), *find_quotes(texts, evaluation))
-    leaked = {int(leak.train_id.split("/")[0]) for leak in found}
+    searches = (find_leaks, find_quotes, find_contained)
+    leaked = {int(leak.train_id.split("/")[0]) for search in searches for leak in search(texts, evaluation)}
     dropped = Counter(examples[index].source for index in leaked)
     return [item for index, item in enumerate(examples) if index not in leaked], dropped
 

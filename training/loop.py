@@ -53,7 +53,7 @@ def train(
         batch
         for epoch in range(settings.epochs)
         for batch in epoch_order(lengths, settings.batch_size, config.seed, epoch)
-    ]
+    ][: settings.max_steps]
     if settings.freeze_words:
         model.encoder.get_input_embeddings().weight.requires_grad_(False)
     if settings.only_middle_head:
@@ -64,7 +64,8 @@ def train(
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, _schedule(len(plan), settings.warmup_fraction))
     step = _resume(folder, model, optimiser, scheduler, device)
     weights = _head_weights(config.loss, device)
-    model.to(device).train()
+    # What does not learn needs no dropout.
+    model.to(device).train(not settings.only_middle_head)
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"))
     with Progress(*columns, TimeRemainingColumn()) as progress:
         task = progress.add_task("training", total=len(plan), completed=step, loss="")

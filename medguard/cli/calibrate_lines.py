@@ -15,7 +15,7 @@ from medguard.checker import Checker
 from medguard.conversation import prompt_readings
 from medguard.errors import InvalidInputError
 from medguard.flow import read_or_error
-from medguard.holdback import HoldBack
+from medguard.holdback import streamed_texts
 from medguard.policy import Policy
 from medguard.scan import scan
 from medguard.scan_input import BadLine, InputFormat, Record, read_records
@@ -54,7 +54,7 @@ class StreamedChecker(Checker):
 
     def check_responses(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
         """Give for each answer the verdict on its worst window; a failed one is the worst."""
-        windows = [_windows(text, self.policy) for text in responses]
+        windows = [streamed_texts(text, self.policy) for text in responses]
         contexts = [prompt for prompt, texts in zip(prompts, windows, strict=True) for _ in texts]
         verdicts = iter(super().check_responses(contexts, [text for texts in windows for text in texts]))
         return [_highest([next(verdicts) for _ in texts]) for texts in windows]
@@ -85,13 +85,6 @@ def score_lines(
                 scores[verdict.stage] = max(verdict.score, scores.get(verdict.stage, 0.0))
         advance(row.line)
     return list(lines.values())
-
-
-def _windows(text: str, policy: Policy) -> list[str]:
-    """The texts that a guard judges of a streamed answer: not those that are blank, unless all are."""
-    hold: HoldBack[None] = HoldBack.under(policy)
-    windows = [*hold.feed(None, text), *hold.finish()]
-    return [window.text for window in windows if window.text.strip()] or [text]
 
 
 def _highest(verdicts: Sequence[Verdict]) -> Verdict:

@@ -48,6 +48,7 @@ def test_what_is_written_scores_as_what_was_fitted(examples: list[Example], tmp_
     harmful, benign = peer.score(HARMFUL), peer.score(BENIGN)
     assert harmful.min() > benign.max()
     assert peer.about.threshold == model["threshold"]
+    assert f"learnt from {len(examples)} of" in peer.about.made_for
     # Two in a hundred of twelve benign texts are none.
     assert (benign < model["threshold"]).all()
 

@@ -44,6 +44,6 @@ def test_every_weight_comes_back_but_for_its_rounding(tmp_path: Path, early_exit
 
 
 def test_a_folder_without_a_graph_is_named(tmp_path: Path) -> None:
-    config = TrainingConfig.from_toml(CONFIGS / "mpnet9-v4.toml")
+    config = TrainingConfig.from_toml(CONFIGS / "mpnet9-v6.toml")
     with pytest.raises(MedGuardError, match=r"model\.int8\.onnx"):
         load_bundle(config, tmp_path)

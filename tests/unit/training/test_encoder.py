@@ -16,7 +16,7 @@ from training.distill import CONFIGS
 from training.encoder import LAST_LOGITS, MIDDLE_LOGITS, GuardModel
 from training.export import CPU_GRAPH, export_graphs
 from training.logits import graph_logits, torch_outputs
-from training.loop import train
+from training.loop import CHECKPOINT, train
 from training.smooth import smooth
 from training.soft_labels import start_from
 
@@ -116,3 +116,11 @@ def test_the_middle_head_can_learn_alone(tmp_path: Path, only_middle_head: bool)
     assert {"middle_head.weight", "middle_head.bias"} <= changed
     assert ("head.weight" in changed) is not only_middle_head
     assert (len(changed) == 2) is only_middle_head
+
+
+def test_a_run_may_end_before_its_epochs_do(tmp_path: Path) -> None:
+    released = TrainingConfig.from_toml(CONFIGS / "mpnet9-v4.toml")
+    optimiser = released.optimiser.model_copy(update={"epochs": 2, "batch_size": 8, "max_steps": 3})
+    config = released.model_copy(update={"optimiser": optimiser})
+    assert train(small_model(None), random_data(32), config, tmp_path, device=CPU)
+    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["step"] == 3

@@ -315,7 +315,7 @@ def test_specs_make_judges(tmp_path: Path) -> None:
     recorded = load_judge(f"recorded:{file}")
     assert recorded.name.startswith("recorded:labels.jsonl@")
     assert recorded.judge([SuiteItem("a", "p", True)], ["x"], AMA) == [Judgement(4)]
-    assert load_judge("classifier").name.startswith("classifier:mpnet9-v4@")
+    assert load_judge("classifier").name.startswith("classifier:mpnet9-v6@")
     at_url = load_judge("llm:http://user:secret@127.0.0.1:9/v1?key=secret#tiny")
     assert at_url.name.startswith("llm:http://127.0.0.1:9/v1#tiny@")
 
