@@ -29,17 +29,17 @@ def attack_sets(attacks: Iterable[JailbreakAttack], benign: Sequence[str]) -> di
 
     Args:
         attacks: Recorded attacks; those without a prompt are left out, and every attack on a goal that one
-            that may train pursues too: its words were seen in training.
+            that may train pursues too: it was seen in training, if perhaps in other words.
         benign: Requests to put into the wrappings, in turn.
 
     Returns:
         Sets by method, in the order of their names.
     """
     recorded = [attack for attack in attacks if attack.prompt]
-    trained = {attack.goal for attack in recorded if attack.may_train}
+    trained = {_goal_number(attack) for attack in recorded if attack.may_train}
     grouped: dict[str, dict[str, JailbreakAttack]] = {}
     for attack in recorded:
-        if attack.goal not in trained:
+        if _goal_number(attack) not in trained:
             grouped.setdefault(attack.method, {}).setdefault(attack.prompt, attack)
     sets = {}
     for method, prompts in sorted(grouped.items()):
@@ -50,6 +50,11 @@ def attack_sets(attacks: Iterable[JailbreakAttack], benign: Sequence[str]) -> di
         # A method that quotes a goal now and then has no wrapping to speak of.
         sets[method] = AttackSet(tuple(prompts), found if len(found) > len(wrapped) / 2 else ())
     return sets
+
+
+def _goal_number(attack: JailbreakAttack) -> str:
+    """The goal's number in JailbreakBench: its words are misspelt or cut short in some of the files."""
+    return attack.id.rpartition("-")[2]
 
 
 def rewrap(attack: JailbreakAttack, request: str) -> str | None:

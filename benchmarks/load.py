@@ -24,9 +24,8 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from benchmarks.load_servers import ANSWER, MARK
-from benchmarks.shared import OutputOption, write_result
-from medguard import __version__
+from benchmarks.load_servers import MARK, WORD
+from benchmarks.shared import OutputOption, provenance, write_result
 from medguard.bundle import Bundle, default_bundle_path
 
 __all__ = ["main"]
@@ -71,6 +70,20 @@ def _resident_mib(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+def _outcomes(answer: httpx.Response, harmful: bool) -> Iterator[str]:
+    """Name what came of a request: that it was answered at all, and what is special about the answer."""
+    if answer.status_code != 200:
+        yield f"status {answer.status_code}"
+        return
+    yield "ok"
+    if MARK in answer.text:
+        yield "harmful, answered"
+    elif harmful:
+        yield "harmful, blocked"
+    elif WORD not in answer.text:
+        yield "benign without its answer"
+
+
 async def _load(base: str, clients: int, seconds: float, stream: bool, pid: int) -> dict[str, Any]:
     """Let `clients` ask one after the other for `seconds`; every fourth request is harmful."""
     ends = time.monotonic() + seconds
@@ -92,16 +105,7 @@ async def _load(base: str, clients: int, seconds: float, stream: bool, pid: int)
                 outcomes[type(error).__name__] += 1
                 continue
             latencies.append((time.perf_counter() - started) * 1000.0)
-            if answer.status_code != 200:
-                outcomes[f"status {answer.status_code}"] += 1
-                continue
-            outcomes["ok"] += 1
-            if MARK in answer.text:
-                outcomes["harmful, answered"] += 1
-            elif harmful:
-                outcomes["harmful, blocked"] += 1
-            elif ANSWER.split(".")[0].split(" ")[-1] not in answer.text:
-                outcomes["benign without its answer"] += 1
+            outcomes.update(_outcomes(answer, harmful))
 
     async def watch() -> None:
         while time.monotonic() < ends:
@@ -179,11 +183,11 @@ def main(
     output: OutputOption = None,
 ) -> None:
     """Load the gateway and the bare proxy, and record both."""
+    measured = provenance(Bundle(default_bundle_path()).config)
     found = measure(clients, seconds)
     result = {
-        "schema_version": 1,
-        "medguard": __version__,
-        "classifier": Bundle(default_bundle_path()).config.id,
+        "schema_version": 2,
+        "comparison": measured,
         "clients": clients,
         "seconds": seconds,
         "cores": os.cpu_count(),

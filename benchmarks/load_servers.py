@@ -11,7 +11,7 @@ import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-__all__ = ["ANSWER", "MARK", "passthrough", "upstream"]
+__all__ = ["ANSWER", "MARK", "WORD", "passthrough", "upstream"]
 
 MARK = "UNCHECKED-7F3A"
 """Stands in what the upstream answers to a request that should never reach it."""
@@ -21,6 +21,9 @@ ANSWER = (
     "keeps for about four weeks at room temperature. Throw it away if it looks cloudy and should be clear, "
     "and ask your pharmacist if you are unsure about the kind that you have."
 )
+
+WORD = "cloudy"
+"""Stands in the answer, and in nothing that a guard says instead."""
 
 upstream = FastAPI()
 passthrough = FastAPI()

@@ -13,20 +13,19 @@ score otherwise begins anew.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
 import medguard
 from benchmarks import keywords
 from benchmarks.sets import DATA, RESULTS, EvaluationSets
-from benchmarks.shared import file_digest
+from benchmarks.shared import code_digest, provenance
 from medguard import Policy
 from medguard.bundle import Bundle, default_bundle_path
 from medguard.evaluation import datasets
@@ -107,25 +106,17 @@ _RUN: Final = dict(zip(KINDS, (replay, ask, compare_guards), strict=True))
 
 def _home(runs: Path, bundle: Bundle) -> Path:
     """Return where runs of a bundle are kept: one place for each content and each code."""
-    content = f"{bundle_digest(bundle.config)}-{medguard.__version__}-{_code_digest()}"
+    content = f"{bundle_digest(bundle.config)}-{medguard.__version__}-{code_digest()}"
     return runs / f"{bundle.config.id}-{content}"
 
 
-def _code_digest() -> str:
-    """Return eight digits that stand for all code of the library, and for the keyword list."""
-    package = Path(medguard.__file__).parent
-    digest = hashlib.sha256()
-    for path in (*sorted(package.rglob("*.py")), Path(keywords.__file__)):
-        digest.update(file_digest(path).encode())
-    return digest.hexdigest()[:8]
-
-
-def _record(folder: Path, kind: str, results: Path, files: dict[str, str]) -> None:
-    """Write the report, and keep its figures, which hold no texts, with the bundle they are of."""
+def _record(folder: Path, kind: str, results: Path, measured: dict[str, Any]) -> None:
+    """Write the report, and keep its figures, which hold no texts, with what they are of."""
     write_report(folder / "run")
     figures = json.loads((folder / "run" / "results.json").read_text(encoding="utf-8"))
     target = results / f"models-{kind}.json"
-    target.write_text(json.dumps({"bundle_files": files, **figures}, indent=1) + "\n", encoding="utf-8")
+    figures["comparison"] |= measured
+    target.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     shutil.copyfile(folder / "run" / "report.md", target.with_suffix(".md"))
     print(f"wrote {target}")
 
@@ -140,11 +131,11 @@ def main(
     if unknown := set(chosen) - set(KINDS):
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
     bundle = Bundle(default_bundle_path())
-    home = _home(runs, bundle)
+    home, measured = _home(runs, bundle), provenance(bundle.config)
     for kind in chosen:
         with ConsoleProgress() as progress:
             _RUN[kind](home / kind, progress)
-        _record(home / kind, kind, results, bundle.config.digests)
+        _record(home / kind, kind, results, measured)
 
 
 if __name__ == "__main__":

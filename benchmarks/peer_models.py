@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 
 from benchmarks.keywords import KEYWORDS, count_keywords
-from benchmarks.shared import file_digest
+from benchmarks.shared import code_digest, file_digest
 from medguard import Classifier, __version__
 from medguard.errors import MedGuardError
+from training.answer_sources import ANSWERS
 
 __all__ = ["About", "Absent", "GraphPeer", "KeywordPeer", "MedGuardPeer", "Peer", "TfidfPeer"]
 
@@ -61,6 +62,12 @@ class Absent:
     reason: str
 
 
+def _made_for(trained_on: int | None) -> str:
+    """Tell the task, and how many labelled requests it was learnt from where that is known."""
+    told = "" if trained_on is None else f" (learnt from {trained_on:,} of MedGuard's training requests)"
+    return f"harmful medical requests{told}"
+
+
 @dataclass(frozen=True)
 class MedGuardPeer:
     """The bundle, at its operating point ``balanced``."""
@@ -75,7 +82,7 @@ class MedGuardPeer:
             name=f"MedGuard {self.classifier.id}",
             version=__version__,
             licence=self.classifier.config.licence,
-            made_for="harmful medical requests",
+            made_for=_made_for(self._trained_on),
             threshold=point.prompt_threshold,
             threshold_source="operating point balanced: "
             f"{point.target_false_positive_rate:.0%} of held-out benign training requests",
@@ -83,8 +90,17 @@ class MedGuardPeer:
 
     @property
     def files(self) -> Mapping[str, str]:
-        """SHA-256 of the bundle's files."""
-        return self.classifier.config.digests
+        """SHA-256 of the bundle's files; the library's code, which reads them, changes scores too."""
+        return {**self.classifier.config.digests, "medguard": code_digest()}
+
+    @property
+    def _trained_on(self) -> int | None:
+        """Labelled requests that trained the bundle; None where it does not tell."""
+        record = self.classifier.config.training.get("record")
+        if record is None:
+            return None
+        counts: dict[str, int] = record["labelled_examples"]
+        return sum(count for source, count in counts.items() if source not in ANSWERS)
 
     def score(self, texts: Sequence[str]) -> Array:
         """P(harmful request)."""
@@ -135,7 +151,7 @@ class TfidfPeer:
             name="TF-IDF + logistic regression",
             version=f"{self._model['features']['analyzer']} n-grams, C = {self._model['inverse_penalty']:g}",
             licence="Apache-2.0",
-            made_for="harmful medical requests (MedGuard's own training data)",
+            made_for=_made_for(self._model["train_examples"]),
             threshold=self._model["threshold"],
             threshold_source=f"{self._model['target_false_positive_rate']:.0%} of held-out benign training "
             "requests",

@@ -136,7 +136,7 @@ _TFIDF: Final = About(
     name="TF-IDF + logistic regression",
     version="unknown",
     licence="Apache-2.0",
-    made_for="harmful medical requests (on the same training data)",
+    made_for="harmful medical requests",
     threshold=None,
     threshold_source="fixed when it is trained",
 )

@@ -36,7 +36,7 @@ from medguard.evaluation.metrics import as_number
 __all__ = ["Sides", "main", "measure", "read_sets", "render", "still_valid"]
 
 RESULT = "peers.json"
-_UNCHANGED = ("sources", "data", "medguard")
+_UNCHANGED = ("sources", "data", "medguard", "figures")
 """What recorded figures must have in common with new ones to stand beside them."""
 _HARD = ("contrast", "sensitive")
 _GENERAL = ("harmbench_test", "strongreject")

@@ -26,9 +26,10 @@ from benchmarks.shared import (
     shares,
     write_result,
 )
-from medguard import Classifier, Scores
+from medguard import Classifier, Policy, Scores
 from medguard.bundle import OperatingPoint
 from medguard.evaluation import metrics
+from medguard.holdback import streamed_texts
 
 __all__ = ["main", "measure"]
 
@@ -123,7 +124,8 @@ def _calibration(harmful: Array, benign: Array) -> dict[str, Any]:
 def _answers(classifier: Classifier, console: Console, sets: EvaluationSets) -> dict[str, Any]:
     """Compare the answer head with the judge: it is a distilled judge, not a judge of this guard."""
     prompts = [sets.requests[item.id].prompt for item in sets.labels]
-    scores = score_texts(classifier, console, "answers", prompts, [item.response for item in sets.labels])
+    responses = [item.response for item in sets.labels]
+    scores = score_texts(classifier, console, "answers", prompts, responses)
     judged = np.array([item.harmfulness for item in sets.labels])
     expected = np.array([item.harmfulness for item in scores], dtype=np.float64)
     harmful = np.array([item.response_score for item in scores])
@@ -135,16 +137,36 @@ def _answers(classifier: Classifier, console: Console, sets: EvaluationSets) -> 
             lambda rows: metrics.quadratic_weighted_kappa(rows[:, 0], rows[:, 1], levels), rounded
         ),
         "auroc_at_4": metrics.bootstrap(metrics.auroc, harmful[judged >= 4], harmful[judged < 4]),
-        "operating_points": {
-            name: {
-                "recall_at_4": metrics.share_at_or_above(harmful[judged >= 4], point.response_threshold),
-                "false_positive_rate_at_1_or_2": metrics.share_at_or_above(
-                    harmful[judged <= 2], point.response_threshold
-                ),
-            }
-            for name, point in classifier.operating_points.items()
-        },
+        "operating_points": _answers_flagged(classifier, harmful, judged),
+        "streamed_operating_points": _answers_flagged(
+            classifier, _worst_window(classifier, console, prompts, responses), judged
+        ),
     }
+
+
+def _answers_flagged(classifier: Classifier, scores: Array, judged: NDArray[np.int64]) -> dict[str, Any]:
+    return {
+        name: {
+            "recall_at_4": metrics.share_at_or_above(scores[judged >= 4], point.response_threshold),
+            "false_positive_rate_at_1_or_2": metrics.share_at_or_above(
+                scores[judged <= 2], point.response_threshold
+            ),
+        }
+        for name, point in classifier.operating_points.items()
+    }
+
+
+def _worst_window(
+    classifier: Classifier, console: Console, prompts: Sequence[str], responses: Sequence[str]
+) -> Array:
+    """Score answers as they are judged when they are streamed under the default policy."""
+    windows = [streamed_texts(text, Policy()) for text in responses]
+    contexts = [prompt for prompt, texts in zip(prompts, windows, strict=True) for _ in texts]
+    found = score_texts(
+        classifier, console, "streamed answers", contexts, [text for texts in windows for text in texts]
+    )
+    scores = iter(item.response_score for item in found)
+    return np.array([max(next(scores) for _ in texts) for texts in windows])
 
 
 def _principles(by_id: Mapping[str, Scores], sets: EvaluationSets) -> dict[str, Any]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.models import KINDS
 from benchmarks.readme_models import render_models
 from benchmarks.readme_serving import render_serving
 from benchmarks.sets import RESULTS
+from benchmarks.shared import differences, provenance
 from medguard.bundle import Bundle, default_bundle_path
 from medguard.evaluation.metrics import as_number, as_percent
 
@@ -34,6 +36,11 @@ _FALSE_POSITIVES = {
     "xstest_safe": "XSTest safe prompts",
     "medication_qa": "consumers' medication questions (MedicationQA)",
 }
+_OWN = ("quality", "latency", "throughput")
+_MODELS = tuple(f"models-{kind}" for kind in KINDS)
+_SERVING = ("streaming", "load")
+_OF_DATA = (*_OWN, "peers")
+_WITH_INTERVALS = ("quality", "peers", *_MODELS)
 
 
 def render(quality: dict[str, Any], latency: dict[str, Any], bundle: Bundle) -> str:
@@ -133,30 +140,52 @@ def recorded(bundle: Bundle) -> str:
     """Render what is recorded for `bundle`.
 
     Raises:
-        ValueError: Something was measured with other files of the bundle, or other evaluation data.
+        ValueError: Something was measured with other files of the bundle, by unknown code or code that
+            computed figures and intervals otherwise, or on other evaluation data.
     """
-    own = {kind: _read(f"{bundle.config.id}.{kind}.json") for kind in ("quality", "latency", "throughput")}
-    models = {kind: _read(f"models-{kind}.json") for kind in KINDS}
-    peers = _read("peers.json")
-    key = own["quality"]["comparison"]
-    keys = {"peers": peers["comparison"], **{kind: record["comparison"] for kind, record in own.items()}}
-    files = {
-        **{name: found["files"] for name, found in keys.items()},
-        **{f"models-{kind}": record["bundle_files"] for kind, record in models.items()},
-    }
-    if other := [name for name, found in files.items() if found != key["files"]]:
-        raise ValueError(f"{', '.join(other)}: of other files of the bundle, measure anew")
-    # Older records do not tell their data: they may stand beside each other alone.
-    if other := [name for name, found in keys.items() if found.get("data") != key.get("data")]:
-        raise ValueError(f"{', '.join(other)}: of other evaluation data, measure anew")
+    records = {name: _read(f"{bundle.config.id}.{name}.json") for name in _OWN}
+    records |= {name: _read(f"{name}.json") for name in ("peers", *_MODELS, *_SERVING)}
+    keys = {name: record.get("comparison", {}) for name, record in records.items()}
+    _check(keys, bundle)
     return "\n".join(
         [
-            render(own["quality"], own["latency"], bundle),
-            render_peers(peers),
-            render_models(*(models[kind] for kind in KINDS), own["throughput"]),
-            render_serving(_read("streaming.json"), _read("load.json")),
+            render(records["quality"], records["latency"], bundle),
+            render_peers(records["peers"]),
+            render_models(*(records[name] for name in _MODELS), records["throughput"]),
+            render_serving(*(records[name] for name in _SERVING)),
+            _told_code(keys),
         ]
     )
+
+
+def _check(keys: Mapping[str, Mapping[str, Any]], bundle: Bundle) -> None:
+    """Refuse records that may not stand together, or not for `bundle`."""
+    now, data = provenance(bundle.config), keys["quality"].get("data")
+    refused = {
+        "other or unknown files of the bundle": [
+            name for name in keys if differences(keys[name], now, ["files"])
+        ],
+        "unknown code": [name for name in keys if "code" not in keys[name]],
+        "figures that are computed otherwise now": [
+            name for name in _WITH_INTERVALS if differences(keys[name], now, ["figures"])
+        ],
+        "other evaluation data": [name for name in _OF_DATA if keys[name].get("data") != data],
+    }
+    for what, names in refused.items():
+        if names:
+            raise ValueError(f"{', '.join(names)}: of {what}, measure anew")
+
+
+def _told_code(keys: Mapping[str, Mapping[str, Any]]) -> str:
+    """Tell which code of the library was measured; it may have changed since, and between records."""
+    by_code: dict[str, list[str]] = {}
+    for name, key in keys.items():
+        by_code.setdefault(key["code"], []).append(name)
+    told = (
+        f"`{code}`" if len(by_code) == 1 else f"`{code}` ({', '.join(names)})"
+        for code, names in by_code.items()
+    )
+    return f"Measured with the library's code {', '.join(told)} (see `benchmarks/README.md`).\n"
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -63,10 +63,8 @@ def comparisons(sets: EvaluationSets, limits: Limits) -> Iterator[Comparison]:
     Raises:
         DataError: An upstream source is not to be had.
     """
-    # No training example holds these answers: their documents are kept for evaluation.
-    filler = [item.answer for item in datasets.medquad("evaluation") if item.answer]
     harmful, benign = sets.harmful(), [*sets.contrast(), *sets.sensitive()]
-    transforms: Mapping[str, Transform] = {**TRANSFORMS, "burial": burial(filler)}
+    transforms: Mapping[str, Transform] = {**TRANSFORMS, "burial": burial(sets.passages)}
     for name, transform in transforms.items():
         count = limits.buried_texts if name == "burial" else limits.texts
         yield Comparison(

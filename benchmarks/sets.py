@@ -77,6 +77,16 @@ class EvaluationSets:
             "strongreject": [item.prompt for item in datasets.strongreject()],
         }
 
+    @cached_property
+    def passages(self) -> list[str]:
+        """MedQuAD answers to bury requests in: of documents kept for evaluation, and of no other.
+
+        Documents share some answers word for word, such as what is said of a gene's inheritance.
+        """
+        trained = {item.answer for item in datasets.medquad("train")}
+        found = (item.answer for item in datasets.medquad("evaluation"))
+        return [answer for answer in found if answer and answer not in trained]
+
     @staticmethod
     def _benign(name: str) -> list[str]:
         return [item.prompt for item in datasets.requests(DATA / name) if item.request_harm == 0]

@@ -15,10 +15,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+import medguard
+from benchmarks import keywords
 from benchmarks.sets import DATA, RESULTS
-from medguard import Classifier, Scores, __version__
+from medguard import Classifier, Scores
+from medguard.bundle import BundleConfig
 from medguard.classifier import Scorer
 from medguard.evaluation import metrics
+from medguard.evaluation.bench import analysis
 from medguard.evaluation.bench.report import write_whole
 from medguard.evaluation.sources import manifest
 
@@ -26,10 +30,12 @@ __all__ = [
     "BundleOption",
     "OutputOption",
     "Shares",
+    "code_digest",
     "comparison_key",
     "differences",
     "file_digest",
     "prompt_scores",
+    "provenance",
     "ranking",
     "score_texts",
     "share",
@@ -50,12 +56,34 @@ class Shares(TypedDict):
     false_positive_rate: dict[str, metrics.Estimate]
 
 
+def provenance(config: BundleConfig) -> dict[str, Any]:
+    """Return what every record tells: the bundle, and the code that it was measured with."""
+    return {
+        "medguard": medguard.__version__,
+        "code": code_digest(),
+        "figures": _digest_of(map(Path, (metrics.__file__, analysis.__file__))),
+        "classifier": config.id,
+        "files": config.digests,
+    }
+
+
+def code_digest() -> str:
+    """Return eight digits that stand for all code of the library, and for the keyword list."""
+    package = Path(medguard.__file__).parent
+    return _digest_of((*sorted(package.rglob("*.py")), Path(keywords.__file__)))
+
+
+def _digest_of(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(file_digest(path).encode())
+    return digest.hexdigest()[:8]
+
+
 def comparison_key(classifier: Classifier) -> dict[str, Any]:
     """Return what two results must have in common to be compared."""
     return {
-        "medguard": __version__,
-        "classifier": classifier.id,
-        "files": classifier.config.digests,
+        **provenance(classifier.config),
         "device": classifier.device.value,
         "sources": {name: item.commit for name, item in manifest().items()},
         "data": _own_data(),

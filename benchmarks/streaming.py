@@ -14,8 +14,8 @@ import numpy as np
 import typer
 from rich.progress import track
 
-from benchmarks.shared import OutputOption, write_result
-from medguard import MedGuard, Policy, __version__
+from benchmarks.shared import OutputOption, provenance, write_result
+from medguard import MedGuard, Policy
 
 __all__ = ["main", "measure"]
 
@@ -83,9 +83,8 @@ def main(
     policy = Policy()
     paces = {"20": 20.0, "100": 100.0, "instant": 1e6}
     result = {
-        "schema_version": 1,
-        "medguard": __version__,
-        "classifier": MedGuard(str).classifier.id,
+        "schema_version": 2,
+        "comparison": provenance(MedGuard(str).classifier.config),
         "cores": os.cpu_count(),
         "answer_characters": len(ANSWER),
         "window_chars": policy.stream_window_chars,

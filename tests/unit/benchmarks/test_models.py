@@ -81,6 +81,8 @@ def test_recorded_answers_keep_their_recorded_labels(tmp_path: Path, monkeypatch
     monkeypatch.setattr(models, "LABELS", tmp_path / "labels.jsonl")
     models.main(["replayed"], runs=tmp_path / "runs", results=tmp_path)
     found = json.loads((tmp_path / "models-replayed.json").read_text(encoding="utf-8"))
+    assert found["comparison"]["files"] == Bundle(default_bundle_path()).config.digests
+    assert found["comparison"]["suites"], "what the run says of itself stays"
     alone = [item for item in found["harm"] if item["guard"] is None]
     levels = [json.loads(line)["harmfulness"] for line in lines]
     assert sum(item["overall"]["judged"] for item in alone) == len(lines)

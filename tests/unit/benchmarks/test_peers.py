@@ -12,7 +12,7 @@ from rich.console import Console
 
 from benchmarks import peer_packages, peers, shared
 from benchmarks.keywords import KEYWORDS, count_keywords
-from benchmarks.peer_models import About, Absent, GraphPeer, TfidfPeer
+from benchmarks.peer_models import About, Absent, GraphPeer, MedGuardPeer, TfidfPeer
 from benchmarks.peer_packages import find_peers
 from benchmarks.peers import measure, render, still_valid
 from medguard import Classifier
@@ -224,12 +224,18 @@ def test_scores_of_packages_follow_their_formulas() -> None:
 
 
 def test_recorded_figures_are_kept_only_where_nothing_changed(records: list[dict[str, Any]]) -> None:
-    key = {"sources": {"xstest": "abc"}, "data": {"contrast_eval.jsonl": "0"}, "medguard": "0.1.0"}
+    key = {
+        "sources": {"xstest": "abc"},
+        "data": {"contrast_eval.jsonl": "0"},
+        "medguard": "0.1.0",
+        "figures": "1a2b",
+    }
     result = {"comparison": key, "peers": records}
     assert still_valid(WordPeer(), result, key) == records[0]
     assert still_valid(Absent(ABOUT, "not installed"), result, key) == records[0]
     assert still_valid(WordPeer(), result, {**key, "sources": {"xstest": "def"}}) is None
     assert still_valid(WordPeer(), result, {**key, "data": {"contrast_eval.jsonl": "1"}}) is None
+    assert still_valid(WordPeer(), result, {**key, "figures": "3c4d"}) is None
     newer = WordPeer()
     newer.about = About(**{**_fields(ABOUT), "version": "2"})
     assert still_valid(newer, result, key) is None
@@ -243,7 +249,7 @@ def test_recorded_figures_are_kept_only_where_nothing_changed(records: list[dict
 def test_a_result_that_does_not_tell_its_data_is_not_reused(
     records: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    key = {"sources": {}, "data": {"contrast_eval.jsonl": "0"}, "medguard": "0.1.0"}
+    key = {"sources": {}, "data": {"contrast_eval.jsonl": "0"}, "medguard": "0.1.0", "figures": "1a2b"}
     assert peers._kept([WordPeer()], {"comparison": key, "peers": records}, key) == {"words": records[0]}
     assert capsys.readouterr().err == ""
     older = {name: value for name, value in key.items() if name != "data"}
@@ -262,3 +268,29 @@ def test_the_key_changes_with_the_projects_own_data(
     with (tmp_path / "contrast_eval.jsonl").open("a") as stream:
         stream.write("\n")
     assert shared.differences(before, shared.comparison_key(classifier), before) == ["data"]
+
+
+def test_medguard_is_measured_anew_where_its_code_changed(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    peer = MedGuardPeer(classifier)
+    before = peer.files
+    assert peer.files == before
+    assert before.items() >= classifier.config.digests.items()
+    (tmp_path / "__init__.py").write_text("other = True")
+    monkeypatch.setattr(shared.medguard, "__file__", str(tmp_path / "__init__.py"))
+    assert peer.files != before
+
+
+def test_the_table_tells_what_the_bundle_learnt_from(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made_for(training: dict[str, Any]) -> str:
+        config = classifier.config.model_copy(update={"training": training})
+        monkeypatch.setattr(classifier, "config", config)
+        return MedGuardPeer(classifier).about.made_for
+
+    counts = {"contrast": 1200, "judged_answers": 50, "restyled": 34}
+    told = made_for({"record": {"labelled_examples": counts}})
+    assert told == "harmful medical requests (learnt from 1,234 of MedGuard's training requests)"
+    assert made_for({}) == "harmful medical requests"

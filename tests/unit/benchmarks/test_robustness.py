@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from rich.console import Console
 
@@ -7,7 +9,7 @@ from benchmarks.attacks import attack_sets, rewrap
 from benchmarks.robustness import Comparison, Limits, comparisons, measure
 from benchmarks.sets import EvaluationSets
 from medguard.evaluation import datasets, metrics
-from medguard.evaluation.records import JailbreakAttack
+from medguard.evaluation.records import JailbreakAttack, QuestionAnswer
 from medguard.testing import KeywordScorer
 from tests.upstream import requires_upstream
 
@@ -15,9 +17,19 @@ BENIGN = ["Which vaccines do adults need?", r"Is 5\1 mg \g<0> a typo?"]
 
 
 def attack(
-    prompt: str | None, *, method: str = "JBC", model: str = "vicuna-13b", goal: str = "Do a bad thing"
+    prompt: str | None,
+    *,
+    method: str = "JBC",
+    model: str = "vicuna-13b",
+    goal: str = "Do a bad thing",
+    number: int = 0,
 ) -> JailbreakAttack:
-    return JailbreakAttack(f"jbb-{method}-{model}", method, model, goal, "category", prompt, None, True)
+    item_id = f"jbb-{method}-{model}-{number}"
+    return JailbreakAttack(item_id, method, model, goal, "category", prompt, None, True)
+
+
+def goal_number(item: JailbreakAttack) -> int:
+    return int(item.id.rsplit("-", 1)[1])
 
 
 def test_a_benign_request_takes_the_place_of_the_goal_alone() -> None:
@@ -47,8 +59,9 @@ def test_prompts_count_once_and_goals_that_train_not_at_all() -> None:
             attack("AIM: do a bad thing"),
             attack("AIM: do a bad thing", model="gpt-4"),
             attack(None),
-            attack("A tale", method="PAIR", model="vicuna-13b-v1.5", goal="Do it at night"),
-            attack("AIM: do it at night", goal="Do it at night"),
+            attack("A tale", method="PAIR", model="vicuna-13b-v1.5", goal="Do it at night", number=12),
+            attack("AIM: do it at night", goal="Do it at night", number=12),
+            attack("AIM: do it at nite", goal="Do it at nite", number=12),
             attack(None, method="PAIR", model="vicuna-13b-v1.5"),
             attack("A story", method="PAIR", model="gpt-4"),
         ],
@@ -64,15 +77,26 @@ def test_prompts_count_once_and_goals_that_train_not_at_all() -> None:
 @requires_upstream("jailbreakbench")
 def test_no_attack_both_trains_and_evaluates() -> None:
     attacks = list(datasets.jailbreakbench())
-    trained = {item.goal for item in attacks if item.may_train and item.prompt}
+    trained = {goal_number(item) for item in attacks if item.may_train and item.prompt}
     assert {(item.method, item.target_model) for item in attacks if item.may_train} == {
         ("PAIR", "vicuna-13b-v1.5")
     }
     evaluated = {prompt for found in attack_sets(attacks, BENIGN).values() for prompt in found.harmful}
-    goals = {item.goal for item in attacks if item.prompt in evaluated}
-    assert len(trained) > 50
-    assert len(goals) > 10
+    goals = {goal_number(item) for item in attacks if item.prompt in evaluated}
     assert trained.isdisjoint(goals)
+    # As benchmarks/README.md and the README's table of guards say.
+    assert (len(trained), len(goals)) == (82, 18)
+
+
+def test_passages_of_training_documents_bury_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"train": ["Shared.", "Trained.", None], "evaluation": ["Own.", "Shared.", None, "Own too."]}
+
+    def medquad(split: str) -> Iterator[QuestionAnswer]:
+        for number, answer in enumerate(answers[split]):
+            yield QuestionAnswer(f"{split}-{number}", split, "A question?", answer)
+
+    monkeypatch.setattr(datasets, "medquad", medquad)
+    assert EvaluationSets().passages == ["Own.", "Own too."]
 
 
 @requires_upstream()
