@@ -8,18 +8,14 @@ from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any, BinaryIO, Final, cast
 
-from langchain_core.messages import AIMessage
-
 from medguard.calibration import text_key
 from medguard.checker import Checker
-from medguard.conversation import prompt_readings
 from medguard.errors import InvalidInputError
 from medguard.flow import read_or_error
 from medguard.holdback import streamed_texts
 from medguard.policy import Policy
 from medguard.scan import scan
 from medguard.scan_input import BadLine, InputFormat, Record, read_records
-from medguard.text import as_messages
 from medguard.verdict import Stage, Verdict
 
 __all__ = ["ScoredLine", "StreamedChecker", "score_lines"]
@@ -146,6 +142,12 @@ def _conversation(line: int, fields: dict[str, Any], policy: Policy) -> _Asked |
 
 
 def _readings(value: Any, policy: Policy) -> Sequence[str]:
+    # Lines without a conversation, and the other commands, do without LangChain.
+    from langchain_core.messages import AIMessage
+
+    from medguard.conversation import prompt_readings
+    from medguard.text import as_messages
+
     messages = as_messages(value)
     if messages is None:
         raise InvalidInputError("expected a list of objects with role and content")
