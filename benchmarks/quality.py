@@ -26,10 +26,10 @@ from benchmarks.shared import (
     shares,
     write_result,
 )
-from medguard import Classifier, Policy, Scores
+from medguard import Classifier, Scores
 from medguard.bundle import OperatingPoint
 from medguard.evaluation import metrics
-from medguard.holdback import streamed_texts
+from medguard.streamed import StreamedChecker
 
 __all__ = ["main", "measure"]
 
@@ -139,7 +139,7 @@ def _answers(classifier: Classifier, console: Console, sets: EvaluationSets) -> 
         "auroc_at_4": metrics.bootstrap(metrics.auroc, harmful[judged >= 4], harmful[judged < 4]),
         "operating_points": _answers_flagged(classifier, harmful, judged),
         "streamed_operating_points": _answers_flagged(
-            classifier, _worst_window(classifier, console, prompts, responses), judged
+            classifier, _streamed_scores(classifier, prompts, responses), judged
         ),
     }
 
@@ -156,17 +156,10 @@ def _answers_flagged(classifier: Classifier, scores: Array, judged: NDArray[np.i
     }
 
 
-def _worst_window(
-    classifier: Classifier, console: Console, prompts: Sequence[str], responses: Sequence[str]
-) -> Array:
+def _streamed_scores(classifier: Classifier, prompts: Sequence[str], responses: Sequence[str]) -> Array:
     """Score answers as they are judged when they are streamed under the default policy."""
-    windows = [streamed_texts(text, Policy()) for text in responses]
-    contexts = [prompt for prompt, texts in zip(prompts, windows, strict=True) for _ in texts]
-    found = score_texts(
-        classifier, console, "streamed answers", contexts, [text for texts in windows for text in texts]
-    )
-    scores = iter(item.response_score for item in found)
-    return np.array([max(next(scores) for _ in texts) for texts in windows])
+    verdicts = StreamedChecker(classifier=classifier).check_responses(prompts, responses)
+    return np.array([verdict.score for verdict in verdicts], dtype=np.float64)
 
 
 def _principles(by_id: Mapping[str, Scores], sets: EvaluationSets) -> dict[str, Any]:

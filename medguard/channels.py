@@ -3,26 +3,52 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Generic, TypeVar
 
-__all__ = ["Channels"]
+__all__ = ["Channels", "Turns"]
 
+N = TypeVar("N", bound=Hashable)
 T = TypeVar("T")
 
 
-class Channels(Generic[T]):
-    """The channels of one stream, and the chunks that hold the last words of each.
+class Turns(Generic[N]):
+    """Whose turn it is to speak.
 
     Chunks can be read as one running text as long as each channel says all of its own in one go. Where one
     goes on after another one spoke, a word could hide behind what came between.
     """
 
+    def __init__(self) -> None:
+        """Begin before anyone has spoken."""
+        self._speaking: tuple[N, ...] = ()
+        """Several where each of them says the same, as some servers have it."""
+        self._have_spoken: set[N] = set()
+
+    def take(self, said: Mapping[N, str]) -> bool:
+        """Take note of what a chunk says and return True, unless it goes on where another came between.
+
+        Args:
+            said: Text by the name of its channel, in order.
+        """
+        speaking = self._speaking
+        for text in dict.fromkeys(said.values()):
+            channels = tuple(name for name in said if said[name] == text)
+            if channels != speaking and not self._have_spoken.isdisjoint(channels):
+                return False
+            speaking = channels
+        self._speaking = speaking
+        self._have_spoken.update(said)
+        return True
+
+
+class Channels(Generic[T]):
+    """The channels of one stream, and the chunks that hold the last words of each."""
+
     def __init__(self, kept_chars: int) -> None:
         """Begin before anyone has spoken; the last `kept_chars` characters of each channel are kept."""
         self._kept_chars = kept_chars
-        self._speaking: tuple[str, ...] = ()
-        """Several where each of them says the same, as some servers have it."""
+        self._turns: Turns[str] = Turns()
         self._last: dict[str, deque[tuple[int, T, int]]] = {}
         """By channel: the number of a chunk, the chunk, and where in the channel its words end."""
         self._ends: dict[str, int] = {}
@@ -30,19 +56,14 @@ class Channels(Generic[T]):
         self._count = 0
 
     def take_in(self, chunk: T, said: Mapping[str, str]) -> bool:
-        """Take note of a chunk and return True, unless it goes on where another channel came between.
+        """Take note of a chunk and return True, unless it speaks out of turn: see `Turns`.
 
         Args:
             chunk: Whatever the source gave.
             said: What it says, by channel, in order.
         """
-        speaking = self._speaking
-        for text in dict.fromkeys(said.values()):
-            channels = tuple(name for name in said if said[name] == text)
-            if channels != speaking and not self._ends.keys().isdisjoint(channels):
-                return False
-            speaking = channels
-        self._speaking = speaking
+        if not self._turns.take(said):
+            return False
         self._count += 1
         for name, text in said.items():
             self._keep(name, chunk, len(text))

@@ -21,7 +21,7 @@ from medguard.escapes import undo_escapes
 from medguard.policy import Policy
 from medguard.verdict import Action, Verdict
 
-__all__ = ["HoldBack", "Piece", "StreamWindow", "streamed_texts"]
+__all__ = ["HoldBack", "Piece", "StreamWindow"]
 
 T = TypeVar("T")
 
@@ -244,10 +244,3 @@ class HoldBack(Generic[T]):
             self._entries.popleft()
         self._frontier = self._redacted_to = upto
         return pieces
-
-
-def streamed_texts(text: str, policy: Policy) -> list[str]:
-    """The texts that a guard judges of a streamed answer: not those that are blank, unless all are."""
-    hold: HoldBack[None] = HoldBack.under(policy)
-    windows = [*hold.feed(None, text), *hold.finish()]
-    return [window.text for window in windows if window.text.strip()] or [text]

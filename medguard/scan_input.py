@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final, TypeAlias
 
 from medguard.errors import DataError
 
-__all__ = ["BadLine", "InputFormat", "Record", "RecordId", "read_records"]
+__all__ = ["BadLine", "InputFormat", "Record", "RecordId", "read_records", "text_error"]
 
 MAX_LINE_BYTES: Final = 16 * 2**20
 """Longest line (in CSV: row, over all its lines) that is read into memory."""
@@ -44,6 +44,9 @@ class Record:
     id: RecordId = None
     """The caller's own name for the record; None where it gave none."""
     prompt: str
+    """Empty where the request is a conversation."""
+    messages: Any = None
+    """A conversation in place of the prompt, as the file has it; None where none is given or asked for."""
     response: str | None = None
     """The answer; None where only the request is to be judged."""
     harmful: bool = False
@@ -71,8 +74,16 @@ class BadLine:
         return len(str(self.id))
 
 
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    """Which fields are read beside ``id``, ``prompt`` and ``response``."""
+
+    labelled: bool
+    conversations: bool = False
+
+
 def read_records(
-    stream: BinaryIO, input_format: InputFormat, *, labelled: bool = False
+    stream: BinaryIO, input_format: InputFormat, *, labelled: bool = False, conversations: bool = False
 ) -> Iterator[Record | BadLine]:
     """Read records lazily; nothing but the current line is held.
 
@@ -83,6 +94,7 @@ def read_records(
         input_format: JSONL (an object with ``prompt`` and optionally ``id`` and ``response`` per line) or
             CSV with a header of these names; other fields are ignored.
         labelled: Read the field ``harmful`` too (true or false, optional), instead of ignoring it.
+        conversations: Read the field ``messages`` of JSONL in place of ``prompt``, instead of ignoring it.
 
     Raises:
         DataError: A CSV file has no usable header, or its quoting is broken, so that where the next row
@@ -90,7 +102,7 @@ def read_records(
     """
     if input_format is InputFormat.CSV:
         return _drop_trailing_blanks(_read_csv(stream, labelled))
-    return _drop_trailing_blanks(_read_jsonl(stream, labelled))
+    return _drop_trailing_blanks(_read_jsonl(stream, _Fields(labelled, conversations)))
 
 
 def _physical_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
@@ -121,17 +133,17 @@ def _drop_trailing_blanks(items: Iterable[Record | BadLine]) -> Iterator[Record 
         yield item
 
 
-def _read_jsonl(stream: BinaryIO, labelled: bool) -> Iterator[Record | BadLine]:
+def _read_jsonl(stream: BinaryIO, fields: _Fields) -> Iterator[Record | BadLine]:
     for number, line in _physical_lines(stream):
         if line is None:
             yield BadLine(line=number, error=_TOO_LONG)
         elif not line.strip():
             yield BadLine(line=number, error=_BLANK)
         else:
-            yield _parse_json(number, line, labelled)
+            yield _parse_json(number, line, fields)
 
 
-def _parse_json(number: int, line: bytes, labelled: bool) -> Record | BadLine:
+def _parse_json(number: int, line: bytes, fields: _Fields) -> Record | BadLine:
     try:
         value = json.loads(
             line.decode("utf-8").rstrip("\r\n"),
@@ -147,7 +159,7 @@ def _parse_json(number: int, line: bytes, labelled: bool) -> Record | BadLine:
         return BadLine(line=number, error=f"not valid JSON ({reason})")
     if not isinstance(value, dict):
         return BadLine(line=number, error=f"expected a JSON object, found {_json_type(value)}")
-    return _record(number, value, labelled)
+    return _record(number, value, fields)
 
 
 class _RefusedJsonError(ValueError):
@@ -231,28 +243,37 @@ def _parse_row(number: int, header: list[str], row: list[str], labelled: bool) -
     # Nor has it booleans; spreadsheets write TRUE and FALSE.
     word = (values["harmful"] or "").strip().lower()
     values["harmful"] = {"true": True, "false": False}.get(word, values["harmful"])
-    return _record(number, values, labelled)
+    return _record(number, values, _Fields(labelled))
 
 
-def _record(number: int, values: dict[str, Any], labelled: bool) -> Record | BadLine:
-    name, prompt, response = values.get("id"), values.get("prompt"), values.get("response")
+def _record(number: int, values: dict[str, Any], fields: _Fields) -> Record | BadLine:
+    name, response = values.get("id"), values.get("response")
+    prompt: Any = values.get("prompt")
+    messages = values.get("messages") if fields.conversations else None
     if error := _id_error(name):
         return BadLine(line=number, error=error)
-    if "prompt" not in values:
+    if messages is not None:
+        if "prompt" in values:
+            error = "expected a field 'prompt' or a field 'messages', found both"
+            return BadLine(line=number, id=name, error=error)
+        prompt = ""
+    elif "prompt" not in values:
         return BadLine(line=number, id=name, error="no field 'prompt'")
     for field, value in (("prompt", prompt), ("response", response)):
-        if error := None if field == "response" and value is None else _text_error(field, value):
+        if error := None if field == "response" and value is None else text_error(field, value):
             return BadLine(line=number, id=name, error=error)
-    harmful = values.get("harmful") if labelled else None
+    harmful = values.get("harmful") if fields.labelled else None
     if not isinstance(harmful, bool | None):
         found = _json_type(harmful)
         return BadLine(line=number, id=name, error=f"field 'harmful': expected true or false, found {found}")
-    return Record(line=number, id=name, prompt=values["prompt"], response=response, harmful=bool(harmful))
+    return Record(
+        line=number, id=name, prompt=prompt, messages=messages, response=response, harmful=bool(harmful)
+    )
 
 
 def _id_error(value: Any) -> str | None:
     if isinstance(value, str):
-        return _text_error("id", value)
+        return text_error("id", value)
     if isinstance(value, float) and not math.isfinite(value):
         return "field 'id' is not a finite number"
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
@@ -260,7 +281,8 @@ def _id_error(value: Any) -> str | None:
     return f"field 'id': expected a string or a number, found {_json_type(value)}"
 
 
-def _text_error(field: str, value: Any) -> str | None:
+def text_error(field: str, value: Any) -> str | None:
+    """Say why the value of a field is no text to judge, without quoting it; None where it is."""
     if not isinstance(value, str):
         return f"field {field!r}: expected a string, found {_json_type(value)}"
     if "\0" in value:

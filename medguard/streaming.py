@@ -60,8 +60,6 @@ def guarded_stream(item: Any, adapter: Adapter, policy: Policy) -> Generator[Ste
 class _Read:
     """A chunk that can be read by itself."""
 
-    number: int
-    """How many were read before it."""
     chunk: Any
     text: ChunkText
 
@@ -75,7 +73,6 @@ class _Course:
         self._policy = policy
         self._hold: HoldBack[_Read] = HoldBack.under(policy)
         self._channels: Channels[_Read] = Channels(policy.stream_window_chars)
-        self._count = 0
         self._waiting: list[Any] = []
         self._seen: Any = None
         """The latest chunk; refusals are made like it."""
@@ -159,10 +156,9 @@ class _Course:
             found = self._adapter.read_chunk(chunk)
         except Exception as error:  # noqa: BLE001 - what chunks can hold is beyond foreseeing
             raise ModelError(f"the guarded model gave no usable chunk ({type(error).__name__})") from None
-        read = _Read(self._count, chunk, found)
+        read = _Read(chunk, found)
         if found.waits or not self._channels.take_in(read, found.said):
             return None
-        self._count += 1
         return self._hold.feed(read, found.text, is_divisible=found.is_divisible)
 
     def _settle(
@@ -189,7 +185,9 @@ class _Course:
 
     def _gathered(self, waiting: Sequence[Any]) -> str:
         """All text of chunks that wait, with what they may go on from: what is held, and said last."""
-        before = sorted({*self._channels.last(), *self._hold.held}, key=lambda read: read.number)
+        # Chunks are held up to the latest, so that those of which nothing is held come first.
+        held = self._hold.held
+        before = [*(read for read in self._channels.last() if read not in held), *held]
         try:
             return self._adapter.gathered_text([*(read.chunk for read in before), *waiting])
         except InvalidInputError as error:

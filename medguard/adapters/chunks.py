@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 
 from medguard.adapters.openai_chunks import (
     as_openai,
-    content_of,
+    is_content_alone,
     openai_said,
     openai_texts,
     with_openai_text,
@@ -75,7 +75,9 @@ def read_chunk(chunk: Any) -> ChunkText:
         return _read_message(chunk)
     if (data := as_openai(chunk)) is not None:
         said = openai_said(data)
-        return _WAITS if said is None else ChunkText(said, is_divisible=content_of(chunk) is not None)
+        if said is None:
+            return _WAITS
+        return ChunkText(said, is_divisible=isinstance(chunk, Mapping) and is_content_alone(data, said))
     return _WAITS
 
 

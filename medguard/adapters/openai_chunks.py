@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from medguard.escapes import without_escapes
 from medguard.text import strings_in, unpacked
 
-__all__ = ["SAID", "as_openai", "content_of", "openai_said", "openai_texts", "with_openai_text"]
+__all__ = ["SAID", "as_openai", "is_content_alone", "openai_said", "openai_texts", "with_openai_text"]
 
 SAID: Final = ("reasoning", "reasoning_content", "refusal", "content")
 """Fields of a delta whose text flows on from chunk to chunk."""
@@ -51,17 +51,18 @@ def openai_said(data: Mapping[str, Any]) -> dict[str, str] | None:
     return said
 
 
-def content_of(chunk: Any) -> str | None:
-    """Return the content of the one choice of a chunk that holds nothing else; None for anything else.
+def is_content_alone(data: Mapping[str, Any], said: Mapping[str, str]) -> bool:
+    """Whether the chunk holds nothing but what it says as content: `with_openai_text` can divide it.
 
     Token probabilities and usage belong to the chunk as a whole, which cannot be divided then.
+
+    Args:
+        data: The chunk.
+        said: What `openai_said` reads in it.
     """
-    if not isinstance(chunk, Mapping) or (data := as_openai(chunk)) is None or data.get("usage"):
-        return None
-    said = openai_said(data)
-    if not said or any(data["choices"][0].get(key) for key in ("logprobs", "finish_reason")):
-        return None
-    return said["content"] if said.keys() == {"content"} else None
+    if data.get("usage") or said.keys() != {"content"}:
+        return False
+    return not any(data["choices"][0].get(key) for key in ("logprobs", "finish_reason"))
 
 
 def with_openai_text(chunk: Mapping[str, Any], text: str, finish_reason: str | None = None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from medguard.calibration import fewest_benign, first_of_each, fit_threshold, measure_recall
 from medguard.checker import Checker
-from medguard.cli.calibrate_lines import ScoredLine, StreamedChecker, score_lines
+from medguard.cli.calibrate_lines import ScoredLine, score_lines
 from medguard.cli.calibrate_report import Fit, policy_file, report, report_lines
 from medguard.cli.files import format_of, open_input, open_output, progress, refuse_same_file
 from medguard.cli.shared import (
@@ -24,6 +24,7 @@ from medguard.cli.shared import (
 )
 from medguard.errors import DataError, PolicyError
 from medguard.policy import OnError
+from medguard.streamed import StreamedChecker
 from medguard.verdict import Stage
 
 __all__ = ["calibrate"]

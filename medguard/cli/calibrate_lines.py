@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from io import BytesIO
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO
 
 from medguard.calibration import text_key
 from medguard.checker import Checker
 from medguard.errors import InvalidInputError
 from medguard.flow import read_or_error
-from medguard.holdback import streamed_texts
 from medguard.policy import Policy
 from medguard.scan import scan
-from medguard.scan_input import BadLine, InputFormat, Record, read_records
-from medguard.verdict import Stage, Verdict
+from medguard.scan_input import BadLine, InputFormat, Record, read_records, text_error
+from medguard.verdict import Stage
 
-__all__ = ["ScoredLine", "StreamedChecker", "score_lines"]
-
-_NO_PROMPT: Final = "no field 'prompt'"
-_MESSAGES: Final = "messages"
+__all__ = ["ScoredLine", "score_lines"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +39,6 @@ class _Asked:
     is_conversation: bool = False
 
 
-class StreamedChecker(Checker):
-    """Judges answers as a guard judges streams of them: by the windows in which it holds them back."""
-
-    def check_responses(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
-        """Give for each answer the verdict on its worst window; a failed one is the worst."""
-        windows = [streamed_texts(text, self.policy) for text in responses]
-        contexts = [prompt for prompt, texts in zip(prompts, windows, strict=True) for _ in texts]
-        verdicts = iter(super().check_responses(contexts, [text for texts in windows for text in texts]))
-        return [_highest([next(verdicts) for _ in texts]) for texts in windows]
-
-
 def score_lines(
     stream: BinaryIO, input_format: InputFormat, checker: Checker, advance: Callable[[int], None]
 ) -> list[ScoredLine]:
@@ -65,7 +48,7 @@ def score_lines(
         stream: JSONL or CSV, as for `read_records`. JSONL may have ``messages`` instead of ``prompt``: a
             conversation, of which the worst reading counts.
         input_format: Which of the two.
-        checker: Judges; a `StreamedChecker` for answers that are streamed.
+        checker: Judges; a `medguard.streamed.StreamedChecker` for answers that are streamed.
         advance: Told how many lines are done.
 
     Raises:
@@ -83,10 +66,6 @@ def score_lines(
     return list(lines.values())
 
 
-def _highest(verdicts: Sequence[Verdict]) -> Verdict:
-    return max(verdicts, key=lambda verdict: (verdict.failed, verdict.score or 0.0))
-
-
 def _noted(items: Iterable[_Asked | BadLine], lines: dict[int, ScoredLine]) -> Iterator[Record | BadLine]:
     """Note the lines and pass on what is to be judged of them."""
     for item in items:
@@ -100,45 +79,23 @@ def _noted(items: Iterable[_Asked | BadLine], lines: dict[int, ScoredLine]) -> I
         yield from item.parts
 
 
-class _Remembering:
-    """Lines of a file, of which the last is remembered."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.last = b""
-
-    def readline(self, limit: int = -1) -> bytes:
-        self.last = self._stream.readline(limit)
-        return self.last
-
-
 def _read_lines(stream: BinaryIO, input_format: InputFormat, policy: Policy) -> Iterator[_Asked | BadLine]:
-    lines = _Remembering(stream)
-    for item in read_records(cast("BinaryIO", lines), input_format, labelled=True):
-        is_sound = isinstance(item, Record) or item.error == _NO_PROMPT
-        if is_sound and input_format is InputFormat.JSONL and _MESSAGES.encode() in lines.last:
-            fields = json.loads(lines.last)
-            if fields.get(_MESSAGES) is not None:
-                yield _conversation(item.line, fields, policy)
-                continue
-        yield item if isinstance(item, BadLine) else _Asked([item])
+    for item in read_records(stream, input_format, labelled=True, conversations=True):
+        if isinstance(item, BadLine):
+            yield item
+        else:
+            yield _Asked([item]) if item.messages is None else _conversation(item, policy)
 
 
-def _conversation(line: int, fields: dict[str, Any], policy: Policy) -> _Asked | BadLine:
+def _conversation(record: Record, policy: Policy) -> _Asked | BadLine:
     """Read a line that holds a conversation as the guard reads one."""
-    if "prompt" in fields:
-        return BadLine(line=line, error="expected a field 'prompt' or a field 'messages', found both")
-    readings = read_or_error(lambda: _readings(fields[_MESSAGES], policy))
-    if isinstance(readings[0], Exception):
-        return BadLine(line=line, error=f"field 'messages': {readings[0]}")
-    # The other fields are read as they are beside a prompt.
-    same_line = {"harmful": fields.get("harmful"), "response": fields.get("response"), "prompt": readings[0]}
-    (first,) = read_records(BytesIO(json.dumps(same_line).encode()), InputFormat.JSONL, labelled=True)
-    if isinstance(first, BadLine):
-        return replace(first, line=line)
-    first = replace(first, line=line)
-    others = [replace(first, prompt=str(text), response=None) for text in readings[1:]]
-    return _Asked([first, *others], is_conversation=True)
+    readings = read_or_error(lambda: _readings(record.messages, policy))
+    for text in readings:
+        error = f"field 'messages': {text}" if isinstance(text, Exception) else text_error("messages", text)
+        if error:
+            return BadLine(line=record.line, id=record.id, error=error)
+    first, *others = (replace(record, prompt=str(text), messages=None) for text in readings)
+    return _Asked([first, *(replace(other, response=None) for other in others)], is_conversation=True)
 
 
 def _readings(value: Any, policy: Policy) -> Sequence[str]:

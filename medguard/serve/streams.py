@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
 
 from medguard.adapters.openai_chunks import SAID, openai_texts
+from medguard.channels import Turns
 from medguard.decision import skipped, worst
 from medguard.holdback import HoldBack, Piece, StreamWindow
 from medguard.policy import OnMedia, Policy
@@ -57,8 +58,7 @@ class _Choice:
     finish: str | None = None
     said: dict[Path, str] = field(default_factory=dict)
     """The end of what each place has said."""
-    voice: tuple[Path, ...] = ()
-    """The places that say what is said now: several where each of them says the same."""
+    turns: Turns[Path] = field(default_factory=Turns)
     has_begun: bool = False
     has_shown: bool = False
     """Whether any of its answer has left."""
@@ -68,17 +68,9 @@ class _Choice:
     """Whether all has been sent that will be."""
 
     def take_in(self, said: Mapping[Path, str], kept_chars: int) -> bool:
-        """Take note of what an event says, and return True, if each place's text still lies together.
-
-        It does not where a place goes on after another one spoke: a word could hide behind what came between.
-        """
-        voice = self.voice
-        for text in dict.fromkeys(said.values()):
-            next_voice = tuple(place for place in said if said[place] == text)
-            if next_voice != voice and any(place in self.said for place in next_voice):
-                return False
-            voice = next_voice
-        self.voice = voice
+        """Take note of what an event says and return True, unless a place speaks out of turn: see `Turns`."""
+        if not self.turns.take(said):
+            return False
         for place, text in said.items():
             self.said[place] = (self.said.get(place, "") + text)[-kept_chars:]
         return True

@@ -9,10 +9,11 @@ import pytest
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 
 from medguard import Checker, MedGuard, Policy
-from medguard.cli.calibrate_lines import ScoredLine, StreamedChecker, score_lines
+from medguard.cli.calibrate_lines import ScoredLine, score_lines
 from medguard.errors import DataError
 from medguard.scan_input import InputFormat
 from medguard.scores import Scores
+from medguard.streamed import StreamedChecker
 from medguard.testing import FailingScorer, KeywordScorer, make_scores
 from medguard.verdict import Stage
 from tests.conftest import SENTINEL
