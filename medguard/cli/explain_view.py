@@ -24,7 +24,7 @@ _LEAST_LOG_ODDS: Final = 0.1
 _FORMS: Final = {
     Form.RAW: "the text as it is",
     Form.NORMALISED: "its plain reading (disguises undone)",
-    Form.DECODED: "what it encodes (base64)",
+    Form.DECODED: "what it encodes or hides",
 }
 
 

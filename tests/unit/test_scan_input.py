@@ -224,3 +224,23 @@ class TestLabels:
     def test_labels_are_ignored_elsewhere(self) -> None:
         assert jsonl({"prompt": "a", "harmful": "maybe"}) == [Record(line=1, prompt="a")]
         assert from_csv("prompt,harmful,harmful\na,x,true\n") == [Record(line=2, prompt="a")]
+
+
+@pytest.mark.parametrize("input_format", InputFormat)
+def test_conversations_are_read_from_jsonl_alone_and_where_they_are_asked_for(
+    input_format: InputFormat,
+) -> None:
+    talk = [{"role": "user", "content": "hello"}]
+    line = (
+        json.dumps({"messages": talk}) if input_format is InputFormat.JSONL else "prompt,messages\nhello,x\n"
+    )
+
+    def read(*, conversations: bool) -> Record | BadLine:
+        stream = io.BytesIO(line.encode())
+        return next(read_records(stream, input_format, conversations=conversations))
+
+    if input_format is InputFormat.CSV:
+        assert read(conversations=True) == read(conversations=False) == Record(line=2, prompt="hello")
+    else:
+        assert read(conversations=True) == Record(line=1, prompt="", messages=talk)
+        assert read(conversations=False) == BadLine(line=1, error="no field 'prompt'")

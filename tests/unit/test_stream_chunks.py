@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import reduce
 from itertools import repeat
@@ -19,7 +18,7 @@ from langchain_core.language_models.fake_chat_models import (
 )
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.output_parsers import JsonOutputParser
-from langchain_core.runnables import Runnable, RunnableGenerator, RunnableLambda, RunnableParallel
+from langchain_core.runnables import RunnableGenerator, RunnableLambda, RunnableParallel
 from openai.types.chat import ChatCompletionChunk
 
 from medguard import Action, BlockedError
@@ -375,75 +374,6 @@ def test_whole_answers_are_checked_as_a_call_checks_them(driver: Driver) -> None
         assert "[removed]" in repr(chunk)
     shadow = guard_of(lambda prompt: "arsenic", action=Action.SHADOW)
     assert driver.stream(shadow, "water") == ["arsenic"]
-
-
-def chat() -> GenericFakeChatModel:
-    return GenericFakeChatModel(messages=iter([AIMessage("first water then arsenic for all of them")]))
-
-
-async def later(prompt: str) -> Any:
-    return await chat().ainvoke(prompt)
-
-
-async def later_in_chunks(prompt: str) -> AsyncIterator[Any]:
-    async for chunk in chat().astream(prompt):
-        yield chunk
-
-
-def events_of(runnable: Any) -> list[Any]:
-    async def collect() -> list[Any]:
-        return [event async for event in runnable.astream_events("water", version="v2")]
-
-    return asyncio.run(collect())
-
-
-class Careless(Runnable[Any, Any]):
-    """Calls a model without the configuration that it was given."""
-
-    def invoke(self, input: Any, config: Any = None, **options: Any) -> Any:  # noqa: A002
-        return chat().invoke(input)
-
-    async def ainvoke(self, input: Any, config: Any = None, **options: Any) -> Any:  # noqa: A002
-        return await chat().ainvoke(input)
-
-
-class CarelessStream(Careless):
-    def stream(self, input: Any, config: Any = None, **options: Any) -> Any:  # noqa: A002
-        return chat().stream(input)
-
-    def astream(self, input: Any, config: Any = None, **options: Any) -> Any:  # noqa: A002
-        return chat().astream(input)
-
-
-MODELS = {
-    "careless": Careless(),
-    "careless_stream": CarelessStream(),
-    "sync": lambda prompt: chat().invoke(prompt),
-    "async": later,
-    "runnable": RunnableLambda(lambda prompt: chat().invoke(prompt)),
-    "sync_stream": lambda prompt: chat().stream(prompt),
-    "async_stream": later_in_chunks,
-}
-
-
-@pytest.mark.parametrize("kind", MODELS)
-def test_events_of_a_model_inside_a_streamed_function_do_not_leak(kind: str) -> None:
-    events = events_of(guard_of(MODELS[kind], **SHORT))
-    assert any(event["event"] == "on_chain_stream" for event in events)
-    assert "arsenic" not in repr([event["data"] for event in events])
-    assert not any(event["event"].startswith("on_chat_model") for event in events)
-
-
-@pytest.mark.parametrize("kind", ["sync", "async", "runnable", "careless"])
-@pytest.mark.parametrize("is_batch", [False, True])
-def test_events_of_a_model_inside_a_called_function_do_not_leak(kind: str, is_batch: bool) -> None:
-    async def call(prompt: str) -> Any:
-        guard = guard_of(MODELS[kind])
-        return (await guard.abatch([prompt]))[0] if is_batch else await guard.ainvoke(prompt)
-
-    events = events_of(RunnableLambda(call))
-    assert DEFAULT_REFUSAL in repr(events[-1]["data"])
-    assert "arsenic" not in repr([event["data"] for event in events])
 
 
 @pytest.mark.parametrize("words", [100, 200, 400])

@@ -12,13 +12,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.language_models.fake_chat_models import FakeListChatModel, GenericFakeChatModel
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import RunnableLambda
 
-from medguard import Action, BlockedError, MedGuard, ModelError, Outcome, Stage
+from medguard import Action, BlockedError, ModelError, Outcome, Stage
 from medguard.policy import DEFAULT_REFUSAL
 from medguard.testing import KeywordScorer
 from tests.conftest import SENTINEL
@@ -324,102 +322,6 @@ def test_redaction_of_a_whole_answer(driver: Driver) -> None:
         driver.invoke(
             guard_of(RunnableLambda(lambda _: {"text": "some arsenic"}), action="redact", **SHORT), "water"
         )
-
-
-def test_events_of_the_model_itself_do_not_leak() -> None:
-    model = GenericFakeChatModel(messages=iter([AIMessage("first water then arsenic for all of them")]))
-    chain = guard_of(model, **SHORT) | StrOutputParser()
-
-    async def collect() -> list[Any]:
-        return [event async for event in chain.astream_events("water", version="v2")]
-
-    events = asyncio.run(collect())
-    streamed = [event for event in events if event["event"].endswith("_stream")]
-    assert streamed
-    assert "arsenic" not in repr(streamed)
-    assert DEFAULT_REFUSAL in "".join(
-        event["data"]["chunk"] for event in streamed if isinstance(event["data"]["chunk"], str)
-    )
-    assert not any(event["event"].startswith("on_chat_model") for event in events)
-
-
-class Runs(BaseCallbackHandler):
-    """Remembers the chains and chat models that were started, with their tags."""
-
-    def __init__(self) -> None:
-        self.started: list[tuple[str, tuple[str, ...]]] = []
-
-    def on_chain_start(self, serialized: Any, inputs: Any, *, tags: Any = None, **_: Any) -> None:
-        self.started.append(("chain", tuple(tags or ())))
-
-    def on_chat_model_start(self, serialized: Any, messages: Any, *, tags: Any = None, **_: Any) -> None:
-        self.started.append(("model", tuple(tags or ())))
-
-
-def test_batches_and_streams_start_runs_with_tags(driver: Driver) -> None:
-    model = FakeListChatModel(responses=["water"])
-    runs = Runs()
-    config = {"callbacks": [runs], "tags": ["mine"]}
-    driver.batch(guard_of(model), ["water", "arsenic"], config)
-    assert sorted(kind for kind, _ in runs.started) == ["chain", "chain", "model"]
-    assert all("mine" in tags for _, tags in runs.started)
-    runs.started.clear()
-    driver.stream(guard_of(model), "water", config)
-    assert sorted(kind for kind, _ in runs.started) == ["chain", "model"]
-
-
-def test_batch_as_completed_gives_every_index() -> None:
-    guard = guard_of(FakeListChatModel(responses=["water"]))
-    found = dict(guard.batch_as_completed(["water", "arsenic", "more water"]))
-    assert {index: message.content for index, message in found.items()} == {
-        0: "water",
-        1: DEFAULT_REFUSAL,
-        2: "water",
-    }
-
-
-def test_a_chain_streams_through_the_guard(driver: Driver) -> None:
-    model = FakeListChatModel(responses=["drink water"])
-    chain = RunnableLambda(lambda text: text) | guard_of(model) | StrOutputParser()
-    assert "".join(driver.stream(chain, "water")) == "drink water"
-    assert "".join(driver.stream(chain, "arsenic")) == DEFAULT_REFUSAL
-
-
-class Tooled(FakeListChatModel):
-    """Remembers the tools it was bound to."""
-
-    def bind_tools(self, tools: Any, **options: Any) -> Any:
-        return self.bind(tools=tools, **options)
-
-
-def test_tools_are_bound_inside_the_guard(driver: Driver) -> None:
-    bound = guard_of(Tooled(responses=["water"])).bind_tools([{"name": "order"}])
-    assert isinstance(bound, MedGuard)
-    assert bound.model.kwargs == {"tools": [{"name": "order"}]}
-    assert driver.invoke(bound, "water").content == "water"
-    assert driver.invoke(bound, "arsenic").content == DEFAULT_REFUSAL
-
-
-def test_what_the_model_cannot_do_the_guard_cannot() -> None:
-    guard = guard_of(lambda prompt: "water")
-    assert not hasattr(guard, "bind_tools")
-    assert not hasattr(guard, "no_such_thing")
-
-
-def test_retries_and_fallbacks_go_around_the_guard(driver: Driver) -> None:
-    calls = []
-
-    def fails_once(prompt: str) -> str:
-        calls.append(prompt)
-        if len(calls) == 1:
-            raise OSError(SENTINEL)
-        return "water"
-
-    guard = guard_of(RunnableLambda(fails_once))
-    assert driver.invoke(guard.with_retry(wait_exponential_jitter=False), "water") == "water"
-    failing = guard_of(RunnableLambda(lambda _: 1 / 0))
-    spare = guard_of(RunnableLambda(lambda _: "spare"))
-    assert driver.invoke(failing.with_fallbacks([spare]), "water") == "spare"
 
 
 def test_a_consumer_that_stops_early_is_no_error(driver: Driver) -> None:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import MPNetConfig
 
 from medguard.errors import MedGuardError
 from medguard.scores import LABELS
+from tests.unit.training.encoders import small_mpnet
 from training.batches import Encoded
 from training.cascade import EarlyExit
 from training.config import TrainingConfig
@@ -23,15 +23,7 @@ UNKNOWN = (0.0,) * len(LABELS)
 @pytest.mark.parametrize("early_exit", [None, EarlyExit(below=0.0, separator=2)])
 def test_every_weight_comes_back_but_for_its_rounding(tmp_path: Path, early_exit: EarlyExit | None) -> None:
     torch.manual_seed(4)
-    config = MPNetConfig(
-        vocab_size=1200,
-        hidden_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        pad_token_id=1,
-    )
-    model = GuardModel(config, exit_layer=None if early_exit is None else 1).eval()
+    model = GuardModel(small_mpnet(layers=2), exit_layer=None if early_exit is None else 1).eval()
     trained = {name: value.clone() for name, value in model.state_dict().items()}
     data = [Encoded([0, 5, 7 + number, 9, 2], [0] * 5, UNKNOWN, UNKNOWN, 1.0) for number in range(8)]
     smooth(model, data)

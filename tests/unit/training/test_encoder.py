@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import MPNetConfig
 
 from medguard.scores import LABELS
+from tests.unit.training.encoders import small_mpnet
 from training.batches import Encoded
 from training.cascade import EarlyExit, settled
 from training.config import MiddleConfig, TrainingConfig
@@ -28,15 +28,7 @@ START, SEPARATOR = 0, 2
 
 def small_model(middle: MiddleConfig | None, seed: int = 4) -> GuardModel:
     torch.manual_seed(seed)
-    config = MPNetConfig(
-        vocab_size=1200,
-        hidden_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=32,
-        pad_token_id=1,
-    )
-    return GuardModel(config, exit_layer=1, middle=middle).eval()
+    return GuardModel(small_mpnet(layers=3), exit_layer=1, middle=middle).eval()
 
 
 def random_data(count: int) -> list[Encoded]:
